@@ -1,0 +1,1 @@
+"""capelin: a Redis-backed distributed task system."""

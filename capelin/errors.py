@@ -1,0 +1,215 @@
+"""Every error that capelin raises.
+
+One base class; each class says when it is raised and what to do; fields carry the details, so that programs need not parse
+messages. ``retryable`` tells whether the same call may succeed later without a change.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from capelin.jobs import Job
+
+
+class CapelinError(Exception):
+    """Base of all errors of capelin."""
+
+    retryable: ClassVar[bool] = False
+
+
+class ConfigurationError(CapelinError):
+    """The app, its settings or its surroundings are not usable as they are."""
+
+
+class InvalidName(ConfigurationError, ValueError):
+    """A name has characters that keys and ids do not allow."""
+
+    def __init__(self, *, kind: str, name: str, why: str) -> None:
+        self.kind, self.name = kind, name
+        super().__init__(f"{kind} name {name} is not allowed: {why}")
+
+
+class InvalidOption(ConfigurationError, ValueError):
+    """An option has a value that makes no sense, or does not go with another option."""
+
+    def __init__(self, *, option: str, value: object, why: str) -> None:
+        self.option, self.value = option, value
+        super().__init__(f"{option}={value!r}: {why}")
+
+
+class InvalidTask(ConfigurationError, TypeError):
+    """A function cannot be a task; refused at decoration."""
+
+    def __init__(self, *, task: str, why: str) -> None:
+        self.task = task
+        super().__init__(f"{task} cannot be a task: {why}")
+
+
+class InvalidURL(ConfigurationError, ValueError):
+    """A Redis URL cannot be understood."""
+
+    def __init__(self, *, url: str, why: str) -> None:
+        super().__init__(f"Redis URL {url!r}: {why}")
+
+
+class InvalidJobId(CapelinError, ValueError):
+    """A text is not a job id."""
+
+    def __init__(self, *, job_id: object) -> None:
+        self.job_id = job_id
+        super().__init__(f"{job_id!r} is not a job id; one looks like emails.3.06dpvgeqmvk5m3jvmfb6v0000s")
+
+
+class InvalidArguments(CapelinError, TypeError):
+    """Arguments do not fit the task's signature, or cannot be encoded exactly. Nothing was written."""
+
+    def __init__(self, *, task: str, why: str) -> None:
+        self.task, self.why = task, why
+        super().__init__(f"{task}: {why}")
+
+
+class InvalidResult(CapelinError, TypeError):
+    """A task returned something that cannot be encoded exactly. The start counts as failed and is not retried."""
+
+    def __init__(self, *, task: str, why: str) -> None:
+        self.task, self.why = task, why
+        super().__init__(f"{task} returned a value that cannot be stored: {why}")
+
+
+class PayloadTooLarge(InvalidArguments):
+    """The encoded arguments are larger than ``max_payload_bytes``. Store the data elsewhere and pass a reference."""
+
+    def __init__(self, *, task: str, size: int, limit: int) -> None:
+        self.size, self.limit = size, limit
+        super().__init__(
+            task=task,
+            why=f"arguments take {size:,} bytes, the limit is {limit:,} (setting max_payload_bytes); "
+            "store the data elsewhere and pass a reference",
+        )
+
+
+class UnknownTask(CapelinError, LookupError):
+    """No task of that name is registered in this app."""
+
+    def __init__(self, *, task: str, known: Sequence[str] = ()) -> None:
+        import difflib  # noqa: PLC0415 -- only needed when something went wrong
+
+        self.task = task
+        near = difflib.get_close_matches(task, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"no task named {task!r} in this app{hint}")
+
+
+class Unreachable(CapelinError, ConnectionError):
+    """Redis did not answer: it may be down, the address wrong, or the network cut. What was sent may or may not have run."""
+
+    retryable = True
+
+    def __init__(self, *, url: str, cause: str) -> None:
+        self.url, self.cause = url, cause
+        super().__init__(f"Redis at {url} does not answer ({cause}); check the address, the network and the server")
+
+
+class RedisRefused(CapelinError):
+    """Redis answered with an error: out of memory, no permission, a key of another type."""
+
+    def __init__(self, *, message: str, script: str | None = None) -> None:
+        self.message, self.script = message, script
+        super().__init__(f"Redis refused{f' {script}' if script else ''}: {message}")
+
+
+class UnsupportedSchema(CapelinError):
+    """The data in Redis was written by a newer major version of capelin. Upgrade this process."""
+
+    def __init__(self, *, queue: str, found: int, supported: int) -> None:
+        self.queue, self.found, self.supported = queue, found, supported
+        super().__init__(
+            f"queue {queue!r} has record schema {found}, this capelin reads up to {supported}: upgrade this process"
+        )
+
+
+class EnqueueError(CapelinError):
+    """Some jobs of an ``enqueue`` could not be written.
+
+    Attributes:
+        enqueued: The jobs that exist.
+        unsent: Indexes, into the list that was given, of the requests that were not written or not confirmed.
+        causes: The error for each unsent index.
+    """
+
+    retryable = True
+
+    def __init__(self, *, enqueued: "Sequence[Job[Any]]", unsent: Sequence[int], causes: Sequence[BaseException]) -> None:
+        self.enqueued, self.unsent, self.causes = list(enqueued), list(unsent), list(causes)
+        first = f": {causes[0]}" if causes else ""
+        super().__init__(f"{len(self.unsent)} of {len(self.unsent) + len(self.enqueued)} jobs not enqueued{first}")
+
+
+class QueueFull(EnqueueError):
+    """The queue holds as many waiting jobs as ``max_queue_length`` allows. Nothing of this call's shard was written."""
+
+
+class JobNotFound(CapelinError, LookupError):
+    """There is no record of this job: it never existed, or its retention is over."""
+
+    def __init__(self, *, job_id: str) -> None:
+        self.job_id = job_id
+        super().__init__(f"no job {job_id}: it never existed or its record was trimmed after its retention")
+
+
+class JobFailed(CapelinError):
+    """The job ended in the DLQ.
+
+    Attributes:
+        error_type: The exception's class name (``WorkerLost`` if its workers died).
+        error_message: The exception's text.
+    """
+
+    def __init__(self, *, job_id: str, error_type: str, error_message: str, traceback: str | None = None) -> None:
+        self.job_id, self.error_type, self.error_message = job_id, error_type, error_message
+        self.traceback = traceback
+        super().__init__(f"job {job_id} failed: {error_type}: {error_message}")
+
+
+class JobCancelled(CapelinError):
+    """The job was cancelled or expired before it started."""
+
+    def __init__(self, *, job_id: str, reason: str = "cancelled") -> None:
+        self.job_id, self.reason = job_id, reason
+        super().__init__(f"job {job_id} was {reason}")
+
+
+class JobConflict(CapelinError):
+    """The job is not in a status in which this can be done (a replay of a job that is not dead, say)."""
+
+    def __init__(self, *, job_id: str, status: str, wanted: str) -> None:
+        self.job_id, self.status = job_id, status
+        super().__init__(f"job {job_id} is {status}; {wanted}")
+
+
+class SyncInAsync(CapelinError, RuntimeError):
+    """A ``*_sync`` function was called inside a running event loop. Use ``await`` and the function without ``_sync``."""
+
+    def __init__(self, *, function: str) -> None:
+        super().__init__(
+            f"{function}() would block the running event loop; await {function.removesuffix('_sync')}() instead"
+        )
+
+
+class NoCurrentJob(CapelinError, LookupError):
+    """``current_job()`` was called outside a job. ``current_job(None)`` returns None there."""
+
+    def __init__(self) -> None:
+        super().__init__("current_job() was called outside a job; current_job(None) returns None there")
+
+
+class WorkerLost(CapelinError):
+    """The job's worker died ``max_crashes`` times while running it. Recorded by the fleet, never raised in a task."""
+
+
+class JobTimeout(CapelinError, TimeoutError):
+    """A start ran longer than its ``timeout``."""
+
+    def __init__(self, *, timeout: float) -> None:
+        self.timeout = timeout
+        super().__init__(f"ran longer than its timeout of {timeout:g} s")

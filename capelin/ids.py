@@ -1,0 +1,52 @@
+"""Job ids. An id names its place (queue and shard), so that nothing is hashed again to find a job."""
+
+import base64
+from dataclasses import dataclass
+from typing import Self
+
+from uuid_utils import uuid7
+
+from capelin.errors import InvalidJobId
+from capelin.names import MAX_NAME_LENGTH, check_name
+
+MAX_UID_LENGTH = MAX_NAME_LENGTH
+
+
+def new_uid() -> str:
+    """Return a new uid: a UUIDv7 in 26 characters (base 32, lower case) that sort by creation time."""
+    return base64.b32hexencode(uuid7().bytes)[:26].decode().lower()
+
+
+def derived_uid(*parts: str) -> str:
+    """Return a uid made from names, the same for the same names (dots, which separate an id's parts, become ``_``)."""
+    uid = "-".join(parts).replace(".", "_")
+    return check_name("job uid", uid)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobId:
+    """Where a job lives: its queue, its shard, and its uid within the shard.
+
+    Example:
+        >>> JobId.parse("emails.3.06dpvgeqmvk5m3jvmfb6v0000s").shard
+        3
+    """
+
+    queue: str
+    shard: int
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.queue}.{self.shard}.{self.uid}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Take an id apart.
+
+        Raises:
+            InvalidJobId: It is not of the form ``<queue>.<shard>.<uid>``.
+        """
+        parts = text.rsplit(".", 2) if isinstance(text, str) else []  # pyright: ignore[reportUnnecessaryIsInstance]
+        if len(parts) != 3 or not all(parts) or not (parts[1].isascii() and parts[1].isdigit()):  # noqa: PLR2004
+            raise InvalidJobId(job_id=text)
+        return cls(queue=check_name("queue", parts[0]), shard=int(parts[1]), uid=check_name("job uid", parts[2]))

@@ -1,0 +1,123 @@
+"""Every Redis key of capelin, in one file.
+
+All keys of a shard share the hash tag ``{queue:shard}``: one Cluster slot, so that each transition is one script.
+``docs/architecture.md`` says what each key holds.
+"""
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from capelin.names import check_name
+from capelin.priority import STREAMS
+
+GROUP = "workers"
+
+
+@dataclass(frozen=True)
+class ShardKeys:
+    """The keys of one shard.
+
+    Attributes:
+        base: ``<prefix>:{queue:shard}``, what every key of the shard starts with.
+    """
+
+    prefix: str
+    queue: str
+    shard: int
+
+    @cached_property
+    def base(self) -> str:
+        return f"{self.prefix}:{{{self.queue}:{self.shard}}}"
+
+    @cached_property
+    def streams(self) -> tuple[str, ...]:
+        return tuple(f"{self.base}:stream:{name}" for name in STREAMS)
+
+    @cached_property
+    def scheduled(self) -> str:
+        return f"{self.base}:scheduled"
+
+    @cached_property
+    def finished(self) -> str:
+        return f"{self.base}:finished"
+
+    @cached_property
+    def dlq(self) -> str:
+        return f"{self.base}:dlq"
+
+    @cached_property
+    def meta(self) -> str:
+        return f"{self.base}:meta"
+
+    @cached_property
+    def wake(self) -> str:
+        return f"{self.base}:wake"
+
+    @cached_property
+    def lease(self) -> str:
+        return f"{self.base}:lease"
+
+    @cached_property
+    def stakes(self) -> str:
+        return f"{self.base}:stakes"
+
+    def job_id(self, uid: str) -> str:
+        return f"{self.queue}.{self.shard}.{uid}"
+
+    def job(self, uid: str) -> str:
+        return f"{self.base}:job:{self.queue}.{self.shard}.{uid}"
+
+    def failures(self, uid: str) -> str:
+        return f"{self.base}:failures:{self.queue}.{self.shard}.{uid}"
+
+    def unique(self, task: str, key: str) -> str:
+        return f"{self.base}:unique:{task}:{key}"
+
+    def parked(self, task: str) -> str:
+        return f"{self.base}:parked:{task}"
+
+    def result_channel(self, uid: str) -> str:
+        """The Pub/Sub channel on which the end of a job is announced to those who wait for it."""
+        return f"{self.base}:done:{self.queue}.{self.shard}.{uid}"
+
+    def __str__(self) -> str:
+        return f"{self.queue}:{self.shard}"
+
+
+class Keys:
+    """The keys of one namespace (one ``prefix``)."""
+
+    def __init__(self, prefix: str = "capelin") -> None:
+        self.prefix = check_name("prefix", prefix)
+        self.shard = lru_cache(maxsize=4096)(self._shard)
+
+    def _shard(self, queue: str, shard: int) -> ShardKeys:
+        return ShardKeys(self.prefix, queue, shard)
+
+    def queue_meta(self, queue: str) -> str:
+        return f"{self.prefix}:{{{queue}}}:meta"
+
+    @property
+    def queues(self) -> str:
+        return f"{self.prefix}:queues"
+
+    @property
+    def fleet_members(self) -> str:
+        return f"{self.prefix}:{{fleet}}:members"
+
+    @property
+    def fleet_expiry(self) -> str:
+        return f"{self.prefix}:{{fleet}}:expiry"
+
+    @property
+    def fleet_free(self) -> str:
+        return f"{self.prefix}:{{fleet}}:free"
+
+    def inbox(self, worker: str) -> str:
+        return f"{self.prefix}:inbox:{worker}"
+
+
+def shard_of(text: str, shards: int) -> int:
+    """Return the shard that ``text`` (a dedupe key's or shard key's bytes) belongs to. Part of the stored format."""
+    return zlib.crc32(text.encode()) % shards

@@ -1,0 +1,64 @@
+"""What one enqueue asks for, as a value: arguments already checked and encoded, options already in plain units.
+
+A request knows nothing of Redis. The client decides the shard and the id, and sends it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
+
+from capelin.priority import Priority
+
+R = TypeVar("R", default=Any, covariant=True)
+
+
+class OnDuplicate(StrEnum):
+    """What a second submit of a live dedupe key does."""
+
+    KEEP = "keep"
+    """The first job stays as it is; the caller gets its handle."""
+    REPLACE = "replace"
+    """A job that has not started takes the new arguments and options (debounce); one that runs gets a follower."""
+    FOLLOW = "follow"
+    """One more job runs after the one that has started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRequest(Generic[R]):
+    """One job to be: what ``send.job("a@b.c")`` returns and ``app.enqueue([...])`` takes.
+
+    Attributes:
+        task: Name of the task.
+        args: Arguments as given, JSON ``[[positional], {keyword}]``; empty for none.
+        digest: Digest of the signature that checked the arguments; empty when nothing checked them.
+        delay: Seconds from the moment Redis gets it, or None.
+        at: Due moment in ms since the epoch, or None. Not together with ``delay``.
+        expires: Seconds from the moment Redis gets it (from the due moment if it has one): not started by then, it ends
+            cancelled.
+        timeout, retry, retention: Overrides of the task's options (seconds; JSON policy; seconds), or None.
+        dedupe_for: Seconds; the dedupe key holds for this window instead of for the life of the job.
+        then: What follows a success, in the same shard.
+        on_failure: Name of the task that is told of an end in the DLQ, in the same shard.
+    """
+
+    task: str
+    queue: str
+    args: str = ""
+    digest: str = ""
+    priority: Priority = Priority.NORMAL
+    delay: float | None = None
+    at: int | None = None
+    expires: float | None = None
+    timeout: float | None = None
+    retry: str | None = None
+    retention: float | None = None
+    dedupe_key: str | None = None
+    dedupe_for: float | None = None
+    on_duplicate: OnDuplicate = OnDuplicate.KEEP
+    shard_key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    then: "JobRequest[Any] | None" = None
+    on_failure: str | None = None
