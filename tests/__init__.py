@@ -1,0 +1,1 @@
+"""The tests of capelin: real functions, a real Redis, one idea a test."""

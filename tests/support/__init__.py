@@ -1,0 +1,1 @@
+"""What the tests are built with: real servers, a proxy that breaks connections, processes, and ways to wait."""
