@@ -1,1 +1,1 @@
-"""Fixtures of `capelin.testing` for users who test with pytest; loaded by every pytest run, so it imports nothing."""
+"""Fixtures for users who test with pytest; every run of pytest loads this, so it imports nothing."""

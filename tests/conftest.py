@@ -1,7 +1,7 @@
 """The fixtures that tests share: servers, URLs of every backend, processes, and the key-leak check.
 
-A machine without redis-server skips the tests that need one; with `CI=true` they fail, so that a green CI means that
-they ran.
+A machine without redis-server skips the tests that need one; with `CI=true` they fail, so that a green CI
+means that they ran.
 """
 
 import os
@@ -46,7 +46,7 @@ class OwnCluster(Protocol):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
@@ -95,7 +95,7 @@ class LeakCheck:
 
 @pytest.fixture(autouse=True)
 def key_leak_check(request: pytest.FixtureRequest) -> Iterator[LeakCheck]:
-    """Runs after every other fixture of the test has been torn down: clients are closed, workers have ended."""
+    """Looks at the keys after all other fixtures are torn down: clients closed, workers ended."""
     check = LeakCheck(request.node)
     yield check
     check.check_watched()
@@ -111,7 +111,7 @@ def shared_redis() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_server(shared_redis: RedisServer, key_leak_check: LeakCheck) -> RedisServer:
-    """A shared server, empty at the start of the test. For one that is to be killed or configured: `own_redis`."""
+    """A shared server, empty at first. For one that is to be killed or configured: `own_redis`."""
     shared_redis.flush()
     key_leak_check.watch(lambda: [shared_redis])
     return shared_redis
@@ -154,7 +154,7 @@ def shared_cluster() -> Iterator[RedisCluster]:
 
 @pytest.fixture
 def redis_cluster(shared_cluster: RedisCluster, key_leak_check: LeakCheck) -> RedisCluster:
-    """A shared cluster of three masters, empty. For one whose nodes die or whose slots move: `own_cluster`."""
+    """A shared cluster of three masters, empty at first. For one that is to be broken: `own_cluster`."""
     shared_cluster.flush()
     key_leak_check.watch(lambda: list(shared_cluster.running_masters))
     return shared_cluster

@@ -1,1 +1,1 @@
-"""What the tests are built with: real servers, a proxy that breaks connections, processes, and ways to wait."""
+"""What the tests are built with: real servers, a proxy that cuts replies, processes, ways to wait."""

@@ -1,4 +1,4 @@
-"""A real Redis Cluster on loopback: masters, replicas if asked, nodes that die, and slots that move while in use."""
+"""A real Redis Cluster on loopback: masters, replicas if asked, nodes that die, slots that move."""
 
 import contextlib
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ class ClusterNode(RedisServer):
 class SlotMigration:
     """One slot on its way from one master to another, a step at a time, as an operator's reshard does it.
 
-    Between the steps clients meet what a live reshard shows them: `ASK` for keys that have gone, `TRYAGAIN` for
-    commands whose keys stand on both sides, and `MOVED` at the end.
+    Between the steps clients meet what a live reshard shows them: `ASK` for keys that have gone, `TRYAGAIN`
+    for commands whose keys stand on both sides, and `MOVED` at the end.
     """
 
     def __init__(self, cluster: "RedisCluster", slot: int, source: ClusterNode, target: ClusterNode) -> None:
@@ -51,7 +51,7 @@ class SlotMigration:
         return texts(self.source.command("CLUSTER", "GETKEYSINSLOT", self.slot, 1_000_000))
 
     def move(self, *keys: str, count: int = 1) -> list[str]:
-        """Move these keys, or `count` keys of the slot; returns those that moved, none when the slot is empty."""
+        """Move these keys, or `count` of the slot's; returns those that moved, none when it is empty."""
         chosen = list(keys) or texts(self.source.command("CLUSTER", "GETKEYSINSLOT", self.slot, count))
         if chosen:
             self.source.command("MIGRATE", LOOPBACK, self.target.port, "", 0, 10_000, "KEYS", *chosen)
@@ -64,7 +64,8 @@ class SlotMigration:
             while self.move(count=100):
                 pass
             try:
-                # The target first: were the source to give up the slot before, nobody would own it for a moment.
+                # The target first: were the source to give up the slot before, nobody would own it for a
+                # moment.
                 self.target.command("CLUSTER", "SETSLOT", self.slot, "NODE", target)
                 self.source.command("CLUSTER", "SETSLOT", self.slot, "NODE", target)
             except RespError as error:
@@ -159,7 +160,7 @@ class RedisCluster:
 
     def keys(self) -> set[str]:
         """Every key of the cluster."""
-        return {key for node in self.running_masters for key in node.keys()}
+        return set[str]().union(*(node.keys() for node in self.running_masters))
 
     def slot_of(self, key: str) -> int:
         """The slot of a key."""

@@ -1,8 +1,9 @@
 """The guardian: ends the processes of a test run when the run itself dies without a goodbye.
 
-Fixtures end what they started when a test fails or Ctrl-C is pressed. Nothing in Python runs on SIGKILL, so a small
-process of its own reads a pipe from the run: when the pipe closes, it kills what is still registered. A pid counts only
-together with its start time, so that a number which the system has given to somebody else is left alone.
+Fixtures end what they started when a test fails or Ctrl-C is pressed. Nothing in Python runs on SIGKILL, so
+a small process of its own reads a pipe from the run: when the pipe closes, it kills what is still
+registered. A pid counts only together with its start time, so that a number which the system has given to
+somebody else is left alone.
 """
 
 import contextlib
@@ -67,13 +68,13 @@ guardian: Final = Guardian()
 def _watch(lines: Iterable[str]) -> None:
     children: dict[int, str] = {}
     for line in lines:
-        sign, pid, born = line.split()
+        sign, number, born = line.split()
         if sign == "+":
-            children[int(pid)] = born
+            children[int(number)] = born
         else:
-            children.pop(int(pid), None)
-    for pid, born in children.items():
-        if born == _born(pid):
+            children.pop(int(number), None)
+    for pid, start in children.items():
+        if start == _born(pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 

@@ -1,9 +1,10 @@
 """The key-leak check: whatever a test leaves in Redis is known, bounded, and accounted for.
 
-A key with a TTL goes by itself. A key without one must be on the list below, which says why it may stay and follows
-the table of docs/architecture.md. What belongs to a job must moreover belong to one that its shard still holds: a
-record that no stream, set or DLQ knows of is a leak even though its name is fine, since nothing will ever remove it.
-A test that leaves something else on purpose says so: `@pytest.mark.leaves_keys(reason="...")`.
+A key with a TTL goes by itself. A key without one must be on the list below, which says why it may stay and
+follows the table of docs/architecture.md. What belongs to a job must moreover belong to one that its shard
+still holds: a record that no stream, set or DLQ knows of is a leak even though its name is fine, since
+nothing will ever remove it. A test that leaves something else on purpose says so:
+`@pytest.mark.leaves_keys(reason="...")`.
 """
 
 import re
@@ -74,8 +75,8 @@ PATTERNS = (
 class _Shard:
     """What a shard holds: uids that have a place, and the keys that must belong to one of them."""
 
-    placed: set[str] = field(default_factory=set)
-    claims: dict[str, str] = field(default_factory=dict)
+    placed: set[str] = field(default_factory=set[str])
+    claims: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def find_leaks(redis: Connection) -> list[str]:

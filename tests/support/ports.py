@@ -1,7 +1,8 @@
 """Free TCP ports on loopback, for servers that cannot be told to pick their own.
 
-Between asking and binding, anybody may take the port: who uses `free_port` must be ready to ask again. Ports are drawn
-below the range that the system gives to outgoing connections, so that no client of some other test lands on one.
+Between asking and binding, anybody may take the port: who uses `free_port` must be ready to ask again.
+Ports are drawn below the range that the system gives to outgoing connections, so that no client of some
+other test lands on one.
 """
 
 import random

@@ -1,7 +1,8 @@
 """The least of a Redis client: blocking, without retries, and in no way related to the code under test.
 
-Tests ask the server what really happened. Were they to ask through the library that capelin uses, with its retries and
-its pools, a mistake there could hide itself. Speaks RESP2; reads whole RESP3 frames for those who only pass them on.
+Tests ask the server what really happened. Were they to ask through the library that capelin uses, with its
+retries and its pools, a mistake there could hide itself. Speaks RESP2; reads whole RESP3 frames for those
+who only pass them on.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import socket
 from types import TracebackType
 from typing import Self, TypeAlias, cast
 
-Reply: TypeAlias = "str | int | None | list[Reply]"
+Reply: TypeAlias = "str | int | list[Reply] | None"
 
 
 class RespError(Exception):
@@ -36,7 +37,7 @@ class Connection:
         self._file = self._socket.makefile("rb")
 
     def __call__(self, *words: str | bytes | float) -> Reply:
-        """Send one command and return its reply; `RespError` for an error, `OSError` when the connection breaks."""
+        """Send one command, return its reply; `RespError` for an error, `OSError` for a broken connection."""
         self.send(*words)
         return self.read()
 

@@ -1,7 +1,7 @@
 """Real Redis servers that a test may start, stop, freeze, kill and bring back.
 
-Every server has a port and a folder of its own and ends with the test run, however that ends (see `guardian`). Only
-processes that were started here are ever signalled.
+Every server has a port and a folder of its own and ends with the test run, however that ends (see
+`guardian`). Only processes that were started here are ever signalled.
 """
 
 import contextlib

@@ -41,7 +41,8 @@ async def wait_until(
         answer = predicate()
         if inspect.isawaitable(answer):
             try:
-                # A predicate that hangs (a server that is down, a proxy that swallows) is not waited for for ever.
+                # A predicate that hangs (a server that is down, a proxy that swallows) is not waited for
+                # for ever.
                 answer = await asyncio.wait_for(answer, max(deadline - time.monotonic(), 1))
             except TimeoutError:
                 raise _gave_up(f"{description} (the predicate itself did not return)", timeout) from None
