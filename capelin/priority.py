@@ -15,7 +15,10 @@ class Priority(StrEnum):
 RETURNED = "returned"
 """The stream of jobs that come back from the dead or from a shutdown. It is read before the priorities."""
 
-STREAMS: tuple[str, ...] = (RETURNED, *(priority.value for priority in Priority))
+UNPARKED = "unparked"
+"""The stream through which `unpark` hands a job straight to its caller: every entry is in flight from the moment it exists."""
+
+STREAMS: tuple[str, ...] = (RETURNED, *(priority.value for priority in Priority), UNPARKED)
 """The streams of a shard, in the order in which scripts index them (from 1)."""
 
 DEFAULT_WEIGHTS: dict[Priority, int] = {

@@ -1,0 +1,27 @@
+-- cancel: a job that does not run ends cancelled at once; one that runs is flagged, and its worker's name returned.
+-- KEYS: meta, wake, scheduled, finished, *streams
+-- ARGV: uid, resend_window, default_retention
+-- Reply: {verdict, worker or status}; verdicts: cancelled, flagged, ended, missing.
+-- include: now, shard, streams, wake, place, cancel
+redis.call('PERSIST', meta)
+local name = record(uid)
+local j = redis.call('HMGET', name, 'status', 'worker', 'priority', 'place', 'task')
+if not j[1] then return { 'missing', '' } end
+if j[1] == 'running' then
+  redis.call('HSET', name, 'cancel', '1')
+  return { 'flagged', j[2] }
+end
+if j[1] == 'queued' then
+  stale(j[4] == 'returned' and RETURNED or STREAM_OF[j[3] or 'normal'])
+elseif j[1] == 'scheduled' then
+  redis.call('ZREM', scheduled, uid)
+elseif j[1] == 'parked' then
+  redis.call('ZREM', parked(j[5]), uid)
+  redis.call('HINCRBY', meta, 'parked:' .. j[5], -1)
+else
+  return { 'ended', j[1] }
+end
+redis.call('HSET', name, 'cancel', '1')
+end_cancelled(uid, 'cancelled')
+if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
+return { 'cancelled', '' }

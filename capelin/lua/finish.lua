@@ -1,0 +1,98 @@
+-- finish: records outcomes of starts. Keeps: 1, 2 (only the worker and token that run the job are believed; anything else is
+--   `stale` and changes nothing), 6 (a repeat of the last recorded outcome counts as done).
+-- KEYS: meta, wake, scheduled, stakes, finished, dlq, *streams
+-- ARGV: worker, resend_window, default_retention, most_finished, *outcome(uid, token, kind, body, due, failure)
+--   kinds: complete (body: result), retry (due, failure), dead (body: reason, failure), snooze (due), return, park (body: the
+--   digest that refused the arguments), cancel. `failure` is the error as JSON.
+-- Reply: a list, one an outcome: recorded, repeated, cancelled, stale, torn.
+-- include: now, shard, streams, wake, place, cancel, bury, trim
+redis.call('PERSIST', meta)
+local acks = {}
+local function leave(place)
+  local index, id = string.match(place, '^(%d):(.+)$')
+  index = tonumber(index)
+  acks[index] = acks[index] or {}
+  table.insert(acks[index], id)
+end
+
+local function requeue(uid, name, priority, due)
+  local at = moment(due)
+  if at and at > now then
+    redis.call('HSET', name, 'status', 'scheduled', 'due', at, 'place', '')
+    schedule(uid, at)
+  else
+    redis.call('HSET', name, 'status', 'queued', 'place', '')
+    enter(uid, STREAM_OF[priority or 'normal'] or NORMAL)
+  end
+end
+
+local function record_outcome(uid, token, kind, body, due, failure)
+  local name = record(uid)
+  local j = redis.call('HMGET', name, 'status', 'worker', 'token', 'place', 'cancel', 'last', 'enqueued', 'key', 'follower',
+    'waited', 'then', 'retention', 'window', 'task', 'attempt', 'crashes', 'started', 'priority')
+  if j[3] ~= token or j[1] ~= 'running' or j[2] ~= worker then
+    if j[3] == token and j[6] == kind and j[1] ~= 'running' then return 'repeated' end
+    return 'stale'
+  end
+  leave(j[4])
+  if kind == 'complete' then
+    if body ~= '' then
+      redis.call('HSET', name, 'status', 'completed', 'finished', now, 'last', kind, 'result', body)
+    else
+      redis.call('HSET', name, 'status', 'completed', 'finished', now, 'last', kind)
+    end
+    if j[8] or j[9] then free_key(uid, j[14], j[8], j[13], j[9]) end
+    if j[10] then tell(uid, 'completed') end
+    if j[11] then add_child(uid, uid .. '-t' .. token, j[11]) end
+    keep(uid, j[12], j[7], j[10])
+    return 'recorded'
+  end
+  redis.call('HSET', name, 'last', kind)
+  local attempt = tonumber(j[15]) or 0
+  if kind == 'retry' or kind == 'dead' or (kind == 'cancel' and failure ~= '') then
+    note_failure(uid, token, attempt + 1, j[16] or 0, worker, j[17], failure)
+    if kind ~= 'cancel' then
+      attempt = attempt + 1
+      redis.call('HSET', name, 'attempt', attempt)
+    end
+  end
+  if j[5] or kind == 'cancel' then
+    end_cancelled(uid, 'cancelled')
+    return 'cancelled'
+  end
+  if kind == 'retry' then
+    if attempt == 1 and j[17] then redis.call('HSETNX', name, 'first', j[17]) end
+    requeue(uid, name, j[18], due)
+  elseif kind == 'snooze' then
+    requeue(uid, name, j[18], due)
+  elseif kind == 'dead' then
+    bury(uid, body, failure)
+  elseif kind == 'return' then
+    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
+    enter(uid, RETURNED)
+  elseif kind == 'park' then
+    redis.call('HSET', name, 'status', 'parked', 'parked_by', body, 'place', '')
+    redis.call('ZADD', parked(j[14]), now, uid)
+    redis.call('HINCRBY', meta, 'parked:' .. j[14], 1)
+  end
+  return 'recorded'
+end
+
+local KINDS = { complete = true, retry = true, dead = true, snooze = true, ['return'] = true, park = true, cancel = true }
+local verdicts = {}
+for i = FIRST, #ARGV, STEP do
+  local uid, token, kind, body, due, failure = outcome(i)
+  if not KINDS[kind] then return redis.error_reply('ERR unknown outcome ' .. kind) end
+end
+for i = FIRST, #ARGV, STEP do
+  local uid, token, kind, body, due, failure = outcome(i)
+  local ok, verdict = pcall(record_outcome, uid, token, kind, body, due, failure)
+  verdicts[#verdicts + 1] = ok and verdict or 'torn'
+end
+for index, ids in pairs(acks) do
+  redis.call('XACK', streams[index], 'workers', unpack(ids))
+  redis.call('XDEL', streams[index], unpack(ids))
+end
+trim(tonumber(most_finished), #verdicts * 2 + 2)
+if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
+return verdicts

@@ -1,0 +1,31 @@
+-- fleet_beat: a worker is alive. Joins when it is not known yet, and removes members that are silent beyond their time, if the
+--   caller is fit to judge. The version changes with the membership, so that the list is read only then.
+-- KEYS: fleet_members, fleet_expiry, fleet_free
+-- ARGV: worker, member, ttl, free, judge
+-- Reply: {version, members with free slots beside the caller, ms until the next member expires}
+-- include: now
+redis.call('PERSIST', fleet_members)
+local changed = false
+if redis.call('HGET', fleet_members, worker) ~= member then
+  redis.call('HSET', fleet_members, worker, member)
+  changed = true
+end
+redis.call('ZADD', fleet_expiry, now + tonumber(ttl), worker)
+redis.call('ZADD', fleet_free, free, worker)
+if judge == '1' then
+  for _, silent in ipairs(redis.call('ZRANGEBYSCORE', fleet_expiry, '-inf', now, 'LIMIT', 0, 50)) do
+    redis.call('HDEL', fleet_members, silent)
+    redis.call('ZREM', fleet_expiry, silent)
+    redis.call('ZREM', fleet_free, silent)
+    changed = true
+  end
+end
+local version
+if changed then
+  version = redis.call('HINCRBY', fleet_members, '#version', 1)
+else
+  version = tonumber(redis.call('HGET', fleet_members, '#version')) or 0
+end
+local idle = redis.call('ZCOUNT', fleet_free, 1, '+inf') - (tonumber(free) > 0 and 1 or 0)
+local first = redis.call('ZRANGE', fleet_expiry, 0, 0, 'WITHSCORES')
+return { version, idle, first[2] and math.max(0, tonumber(first[2]) - now) or 0 }

@@ -1,0 +1,10 @@
+-- fleet_leave: a worker takes its name off the fleet.
+-- KEYS: fleet_members, fleet_expiry, fleet_free
+-- ARGV: worker
+-- Reply: the new version.
+redis.call('PERSIST', fleet_members)
+local was = redis.call('HDEL', fleet_members, worker)
+redis.call('ZREM', fleet_expiry, worker)
+redis.call('ZREM', fleet_free, worker)
+if was == 1 then return redis.call('HINCRBY', fleet_members, '#version', 1) end
+return tonumber(redis.call('HGET', fleet_members, '#version')) or 0

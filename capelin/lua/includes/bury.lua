@@ -1,0 +1,24 @@
+-- include: ends
+-- bury: a job ends in the DLQ. `on_failure` is told by a job added here, in the same script, under an id made from the
+-- parent's id and token, so that no crash can lose or double it.
+local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'args', 'attempt', 'crashes', 'token', 'enqueued' }
+local function bury(uid, reason, failure)
+  local name = record(uid)
+  local j = redis.call('HMGET', name, unpack(DYING))
+  local entry = redis.call('XADD', dlq, '*', 'j', uid, 'task', j[1] or '?', 'reason', reason)
+  redis.call('HSET', name, 'status', 'failed', 'finished', now, 'error', failure, 'place', 'dlq:' .. entry)
+  free_key(uid, j[1] or '?', j[2], j[3], j[4])
+  if j[5] then tell(uid, 'failed') end
+  if j[6] then
+    local told = cjson.decode(j[6])
+    local args = '[[{"job_id":' .. cjson.encode(job_id(uid)) .. ',"task":' .. cjson.encode(j[1]) .. ',"args":'
+      .. (j[7] or '[[],{}]') .. ',"attempt":' .. (j[8] or 0) .. ',"crashes":' .. (j[9] or 0) .. ',"reason":'
+      .. cjson.encode(reason) .. ',"error":' .. failure .. '}],{}]'
+    add(uid .. '-f' .. (j[10] or 0), told[1], told[2], args, told[3] or 'normal', '', { parent = uid })
+  end
+end
+local function note_failure(uid, token, attempt, crashes, worker, started, failure)
+  redis.call('RPUSH', failures(uid), '{"token":' .. token .. ',"attempt":' .. attempt .. ',"crashes":' .. crashes
+    .. ',"worker":' .. cjson.encode(worker) .. ',"started":' .. (started or 'null') .. ',"ended":'
+    .. string.format('%.0f', now) .. ',"error":' .. failure .. '}')
+end

@@ -1,0 +1,14 @@
+-- include: ends
+-- cancel: a job that does not run (any more) ends cancelled. Its place in a stream or set is the caller's to clear.
+local ENDING = { 'task', 'key', 'window', 'follower', 'waited', 'retention', 'enqueued', 'follows' }
+local function end_cancelled(uid, reason)
+  local name = record(uid)
+  local j = redis.call('HMGET', name, unpack(ENDING))
+  redis.call('HSET', name, 'status', 'cancelled', 'finished', now, 'error', '{"type":"JobCancelled","message":"' .. reason .. '"}')
+  if j[8] then
+    redis.call('HDEL', record(j[8]), 'follower')
+  end
+  free_key(uid, j[1], j[2], j[3], j[4])
+  if j[5] then tell(uid, 'cancelled') end
+  keep(uid, j[6], j[7], j[5])
+end

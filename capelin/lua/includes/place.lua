@@ -1,0 +1,20 @@
+-- include: shard, streams
+-- place: puts a job where it waits. Callers wake the owner themselves, once a batch, with `earliest`.
+local earliest = math.huge -- the earliest moment at which something became ready in this script; 0 = at once
+local function enter(uid, index)
+  redis.call('XADD', streams[index], '*', 'j', uid)
+  earliest = 0
+end
+local function schedule(uid, due)
+  redis.call('ZADD', scheduled, due, uid)
+  if due < earliest then earliest = due end
+end
+local function stale(index)
+  redis.call('HINCRBY', meta, 'stale:' .. index, 1)
+end
+-- A due moment as clients say it: '' at once, '+250' in 250 ms, '1795445738860' then.
+local function moment(text)
+  if text == '' then return nil end
+  if string.sub(text, 1, 1) == '+' then return now + tonumber(string.sub(text, 2)) end
+  return tonumber(text)
+end

@@ -1,0 +1,5 @@
+-- pause: nothing is taken from a paused shard; enqueues are accepted.
+-- KEYS: meta
+-- ARGV: since
+-- Reply: 1 when it was not paused before.
+return redis.call('HSETNX', meta, 'paused', since)

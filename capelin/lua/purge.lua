@@ -1,0 +1,17 @@
+-- purge: removes dead jobs for good.
+-- KEYS: meta, dlq
+-- ARGV: *dead(uid, entry)
+-- Reply: how many entries went.
+-- include: shard
+local gone = 0
+for i = FIRST, #ARGV, STEP do
+  local uid, entry = dead(i)
+  if redis.call('XDEL', dlq, entry) == 1 then
+    gone = gone + 1
+    local ok, j = pcall(redis.call, 'HMGET', record(uid), 'status', 'place')
+    if ok and j[1] == 'failed' and j[2] == 'dlq:' .. entry then
+      redis.call('UNLINK', record(uid), failures(uid))
+    end
+  end
+end
+return gone

@@ -1,0 +1,103 @@
+-- reap: the jobs of workers whose stake ended come back, ahead of new work. A consumer without a live stake is dead; it is
+--   deleted only at zero pending, in the same script, since deleting one with pending entries orphans them. Keeps: 1, 3, 9.
+-- KEYS: meta, wake, scheduled, stakes, finished, dlq, *streams
+-- ARGV: reaper, limit, max_crashes, no_crash_before, resend_window, default_retention
+--   no_crash_before: a stake that ended before this moment (ms) ended in an outage and counts no crash; 0 after none.
+-- Reply: {returned, buried, cancelled, dead workers, more}
+-- include: now, shard, streams, wake, place, cancel, bury
+redis.call('PERSIST', meta)
+local budget = tonumber(limit)
+local returned, buried, cancelled, more = {}, {}, 0, 0
+local dead, stake_of = {}, {}
+
+local LOST = '{"type":"WorkerLost","message":"the worker died while it ran the job"}'
+
+local function give_back(index, id, uid, owner)
+  local name = record(uid)
+  local j = redis.call('HMGET', name, 'status', 'worker', 'place', 'token', 'attempt', 'crashes', 'cancel', 'started')
+  if j[1] ~= 'running' or j[2] ~= owner or j[3] ~= index .. ':' .. id then return end
+  local crashed = (stake_of[owner] or now) >= tonumber(no_crash_before)
+  local crashes = (tonumber(j[6]) or 0) + (crashed and 1 or 0)
+  redis.call('HSET', name, 'last', 'reaped', 'crashes', crashes)
+  note_failure(uid, j[4], j[5] or 0, crashes, owner, j[8], LOST)
+  if j[7] then
+    end_cancelled(uid, 'cancelled')
+    cancelled = cancelled + 1
+  elseif crashed and crashes >= tonumber(max_crashes) then
+    bury(uid, 'WorkerLost', LOST)
+    buried[#buried + 1] = uid
+  else
+    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
+    enter(uid, RETURNED)
+    returned[#returned + 1] = uid
+  end
+end
+
+local function clear(owner)
+  local left = false
+  for index = 1, #streams do
+    if redis.call('XLEN', streams[index]) > 0 then
+      local pending = redis.call('XPENDING', streams[index], 'workers', '-', '+', math.max(budget, 1), owner)
+      if budget <= 0 and #pending > 0 then left = true end
+      if budget > 0 then
+        if #pending >= budget then left = true end
+        local ids = {}
+        for _, entry in ipairs(pending) do
+          local id = entry[1]
+          local found = redis.call('XRANGE', streams[index], id, id)
+          local uid = found[1] and found[1][2][2]
+          if uid and not pcall(give_back, index, id, uid, owner) then
+            redis.call('XADD', dlq, '*', 'j', uid, 'task', '?', 'reason', 'torn')
+          end
+          ids[#ids + 1] = id
+          budget = budget - 1
+        end
+        if #ids > 0 then
+          redis.call('XACK', streams[index], 'workers', unpack(ids))
+          redis.call('XDEL', streams[index], unpack(ids))
+        end
+      end
+    end
+  end
+  if left then
+    more = 1
+    return
+  end
+  for index = 1, #streams do
+    local pending = redis.pcall('XPENDING', streams[index], 'workers', '-', '+', 1, owner)
+    if not pending.err and #pending == 0 then
+      redis.call('XGROUP', 'DELCONSUMER', streams[index], 'workers', owner)
+    end
+  end
+  redis.call('ZREM', stakes, owner)
+end
+
+local seen = {}
+local expired = redis.call('ZRANGEBYSCORE', stakes, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 50)
+for i = 1, #expired, 2 do
+  local owner = expired[i]
+  stake_of[owner] = tonumber(expired[i + 1])
+  if owner ~= reaper then
+    dead[#dead + 1] = owner
+    seen[owner] = true
+  end
+end
+-- Consumers that have no stake at all: they took nothing (no harm in deleting them) or their stake was lost.
+for index = 1, #streams do
+  if redis.call('EXISTS', streams[index]) == 1 then
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', streams[index], 'workers')
+    for _, consumer in ipairs(consumers.err and {} or consumers) do
+      local owner = nil
+      for f = 1, #consumer, 2 do
+        if consumer[f] == 'name' then owner = consumer[f + 1] end
+      end
+      if owner and owner ~= reaper and not seen[owner] and not redis.call('ZSCORE', stakes, owner) then
+        seen[owner] = true
+        dead[#dead + 1] = owner
+      end
+    end
+  end
+end
+for _, owner in ipairs(dead) do clear(owner) end
+if earliest < math.huge then wake_owner(nil) end
+return { returned, buried, cancelled, dead, more }

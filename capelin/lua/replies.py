@@ -1,0 +1,283 @@
+"""What scripts answer, as values."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from capelin.priority import STREAMS
+
+
+def text(value: bytes | None) -> str:
+    """Read a reply's bytes; nothing is an empty text."""
+    return value.decode() if value else ""
+
+
+def optional_int(value: bytes | int | None) -> int | None:
+    return None if value is None or value == b"" else int(value)
+
+
+class Submitted(StrEnum):
+    """What ``enqueue`` did with one request."""
+
+    NEW = "new"
+    AGAIN = "again"
+    DUPLICATE = "duplicate"
+    REPLACED = "replaced"
+    FOLLOWER = "follower"
+
+
+class Verdict(StrEnum):
+    """What ``finish`` did with one outcome."""
+
+    RECORDED = "recorded"
+    REPEATED = "repeated"
+    CANCELLED = "cancelled"
+    STALE = "stale"
+    TORN = "torn"
+
+
+class Replayed(StrEnum):
+    """What ``replay`` did."""
+
+    REPLAYED = "replayed"
+    HURRIED = "hurried"
+    DUPLICATE = "duplicate"
+    REFUSED = "refused"
+    MISSING = "missing"
+
+
+class CancelVerdict(StrEnum):
+    """What ``cancel`` did."""
+
+    CANCELLED = "cancelled"
+    FLAGGED = "flagged"
+    ENDED = "ended"
+    MISSING = "missing"
+
+
+class Delivery(NamedTuple):
+    """One started job, as ``take``, ``adopt`` and ``unpark`` hand it to a worker.
+
+    Attributes:
+        place: ``<stream index>:<entry id>``.
+        args: JSON as given; empty for none.
+        attempt: Failed attempts so far; this start is attempt ``attempt + 1``.
+        timeout: Seconds, when the job overrides its task.
+        first: When its first start was, ms, once it has failed.
+    """
+
+    uid: str
+    place: str
+    token: int
+    task: str
+    digest: str
+    args: bytes
+    attempt: int
+    crashes: int
+    timeout: float | None
+    retry: str
+    headers: bytes | None
+    parent: str
+    enqueued: int
+    expires: int | None
+    cancel: bool
+    first: int | None
+    correlation: str
+    batch: str
+    priority: str
+
+    @property
+    def stream(self) -> str:
+        """The name of the stream it came through."""
+        return STREAMS[int(self.place[0]) - 1]
+
+
+def delivery(raw: Sequence[Any]) -> Delivery:
+    """Read one job of a reply."""
+    (uid, place, token, task, digest, args, attempt, crashes, timeout, retry, headers, parent, enqueued, expires, cancel, first,
+     correlation, batch, priority) = raw  # fmt: skip
+    return Delivery(
+        uid.decode(),
+        place.decode(),
+        token,
+        task.decode(),
+        digest.decode() if digest else "",
+        args or b"",
+        int(attempt) if attempt else 0,
+        int(crashes) if crashes else 0,
+        float(timeout) if timeout else None,
+        retry.decode() if retry else "",
+        headers,
+        parent.decode() if parent else "",
+        int(enqueued) if enqueued else 0,
+        int(expires) if expires else None,
+        bool(cancel),
+        int(first) if first else None,
+        correlation.decode() if correlation else "",
+        batch.decode() if batch else "",
+        priority.decode() if priority else "normal",
+    )
+
+
+def deliveries(raw: Sequence[Any]) -> list[Delivery]:
+    return [delivery(job) for job in raw]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """The reply of ``take``.
+
+    Attributes:
+        more: There may be more to take at once.
+        next_due: When the next scheduled job is due, ms by Redis's clock, or None.
+        torn: Uids (or entry ids) of entries that could not be read and were set aside in the DLQ.
+        dropped: Entries whose job had left by another door (cancelled, replaced).
+        expired: Jobs that ended cancelled since they expired before they started.
+    """
+
+    jobs: list[Delivery]
+    more: bool
+    next_due: int | None
+    torn: list[str]
+    dropped: int
+    expired: int
+
+    @classmethod
+    def read(cls, raw: Sequence[Any]) -> "Taken":
+        jobs, more, due, torn, dropped, expired = raw
+        return cls(
+            jobs=deliveries(jobs),
+            more=bool(more),
+            next_due=None if due is None else int(float(due)),
+            torn=[text(uid) for uid in torn],
+            dropped=dropped,
+            expired=expired,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """The reply of ``renew``.
+
+    Attributes:
+        lease: ``kept``, ``lost`` or ``none``.
+        lost: Uids from the worker's list that are not its any more.
+        cancelled: Uids from the worker's list that somebody asked to cancel.
+        unknown: ``(uid, token)`` that Redis holds running for this worker and the list lacks.
+        pending: How many entries are pending for this worker in the shard.
+    """
+
+    lease: str
+    lost: list[str]
+    cancelled: list[str]
+    unknown: list[tuple[str, int]]
+    pending: int
+
+    @classmethod
+    def read(cls, raw: Sequence[Any]) -> "Renewed":
+        lease, lost, cancelled, unknown, pending = raw
+        return cls(
+            lease=text(lease),
+            lost=[text(uid) for uid in lost],
+            cancelled=[text(uid) for uid in cancelled],
+            unknown=[(text(uid), int(token)) for uid, token in unknown],
+            pending=pending,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaped:
+    """The reply of ``reap``: uids given back, uids dead-lettered as ``WorkerLost``, cancelled jobs, dead workers, and whether
+    some are left for another call.
+    """
+
+    returned: list[str]
+    buried: list[str]
+    cancelled: int
+    dead: list[str]
+    more: bool
+
+    @classmethod
+    def read(cls, raw: Sequence[Any]) -> "Reaped":
+        returned, buried, cancelled, dead, more = raw
+        return cls(
+            returned=[text(uid) for uid in returned],
+            buried=[text(uid) for uid in buried],
+            cancelled=cancelled,
+            dead=[text(worker) for worker in dead],
+            more=bool(more),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The reply of ``lease_acquire``. ``epoch`` is 0 when somebody else (``owner``) has it for ``expires_in`` ms more."""
+
+    epoch: int
+    expires_in: int
+    owner: str
+
+    @classmethod
+    def read(cls, raw: Sequence[Any]) -> "Lease":
+        epoch, expires_in, owner = raw
+        return cls(epoch=int(epoch), expires_in=int(expires_in), owner=text(owner))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """The reply of ``fleet_beat``: the membership's version, other members with free slots, ms until the next one expires."""
+
+    version: int
+    idle: int
+    next_expiry: int
+
+    @classmethod
+    def read(cls, raw: Sequence[Any]) -> "Beat":
+        version, idle, next_expiry = raw
+        return cls(version=int(version), idle=int(idle), next_expiry=int(next_expiry))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """The reply of ``watch``: a job's status and, once it ended, its result or error as JSON."""
+
+    status: str
+    result: bytes | None
+    error: bytes | None
+
+    @classmethod
+    def read(cls, raw: Sequence[Any]) -> "Watched | None":
+        if not raw:
+            return None
+        status, result, error = (*raw, None, None)[:3]
+        return cls(status=text(status), result=result, error=error)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """The reply of ``open_queue``."""
+
+    shards: int
+    schema: int
+    version: int
+
+    @classmethod
+    def read(cls, raw: Sequence[Any]) -> "Layout":
+        shards, schema, version = raw
+        return cls(shards=int(shards), schema=int(schema), version=int(version))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retained:
+    """The reply of ``retain``: records trimmed, dead jobs purged, parked jobs dead-lettered, and whether there is more to do."""
+
+    trimmed: int
+    purged: int
+    buried: int
+    more: bool
+
+    @classmethod
+    def read(cls, raw: Sequence[Any]) -> "Retained":
+        trimmed, purged, buried, more = raw
+        return cls(trimmed=trimmed, purged=purged, buried=buried, more=bool(more))
