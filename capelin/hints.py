@@ -1,0 +1,211 @@
+"""Type hints: resolved once, refused with a reason when no JSON can carry them, and described for a signature's digest.
+
+A description names what a hint accepts, and looks into models, dataclasses and enums, so that a new required field changes
+the digest as a new parameter does. It leaves modules out: a program run as a script knows its classes by another module
+(``__main__``) than the worker that imports it.
+"""
+
+import collections.abc
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
+from typing import Any, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
+
+import typing_extensions
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+ANNOTATED: object = get_origin(typing.Annotated[int, 0])
+UNIONS: tuple[object, ...] = (Union, types.UnionType)
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_TYPE_ALIASES = tuple(
+    cast(type, getattr(module, "TypeAliasType"))  # noqa: B009 -- typing has it from 3.12 only
+    for module in (typing, typing_extensions)
+    if hasattr(module, "TypeAliasType")
+)
+_REQUIRED_MARKS = tuple(
+    getattr(module, name)
+    for module in (typing, typing_extensions)
+    for name in ("Required", "NotRequired", "ReadOnly")
+    if hasattr(module, name)
+)
+_UNPACK = (typing.Unpack, typing_extensions.Unpack)
+_NOT_DATA: tuple[object, ...] = (
+    collections.abc.AsyncGenerator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncIterator,
+    collections.abc.Awaitable,
+    collections.abc.Callable,
+    collections.abc.Coroutine,
+    collections.abc.Generator,
+    collections.abc.Iterable,
+    collections.abc.Iterator,
+    type,
+)
+
+
+def resolve(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return a function's hints by parameter, and its ``return``, with names resolved and ``Annotated`` kept.
+
+    Raises:
+        NameError, AttributeError, SyntaxError, TypeError: A hint cannot be resolved.
+    """
+    return typing.get_type_hints(function, include_extras=True)
+
+
+def unwrap(hint: Any) -> Any:
+    """Return what stands behind ``NewType``, a type alias, ``Required`` and ``Annotated`` with nothing but words in it."""
+    while True:
+        if isinstance(hint, NewType):
+            hint = hint.__supertype__
+        elif isinstance(hint, _TYPE_ALIASES):
+            hint = cast(Any, hint).__value__
+        elif get_origin(hint) in _REQUIRED_MARKS:
+            hint = get_args(hint)[0]
+        elif get_origin(hint) is ANNOTATED and all(isinstance(word, str) for word in hint.__metadata__):
+            hint = hint.__origin__
+        else:
+            return hint
+
+
+def unpacked(hint: Any) -> Any:
+    """Return the ``X`` of ``Unpack[X]``, or None."""
+    return get_args(hint)[0] if get_origin(hint) in _UNPACK else None
+
+
+def why_unusable(hint: Any) -> str | None:
+    """Return why values of a hint cannot be a job's arguments or result, or None."""
+    return _why_unusable(hint, ())
+
+
+def _why_unusable(hint: Any, within: tuple[object, ...]) -> str | None:
+    hint = unwrap(hint)
+    if any(hint is outer for outer in within):
+        return None
+    if isinstance(hint, (TypeVar, typing.ParamSpec, typing.TypeVarTuple)) or _is_type_variable(hint):
+        return f"it is generic ({hint}): a worker cannot know the type; name it"
+    if unpacked(hint) is not None:
+        return f"{spell(hint)} is not supported here"
+    if hint in (typing.Self, typing_extensions.Self):
+        return "Self has no meaning outside a class"
+    if hint is Literal or get_origin(hint) is Literal:
+        return None
+    origin = get_origin(hint) or hint
+    if any(origin is kind for kind in _NOT_DATA):
+        return f"values of {spell(hint)} cannot be written as JSON; use a list or another type that holds data"
+    for part in get_args(hint):
+        if isinstance(part, list):
+            continue
+        if why := _why_unusable(part, (*within, hint)):
+            return why
+    return None
+
+
+def _is_type_variable(hint: Any) -> bool:
+    return type(hint).__name__ in {"TypeVar", "ParamSpec", "ParamSpecArgs", "ParamSpecKwargs", "TypeVarTuple"}
+
+
+def spell(hint: Any) -> str:
+    """Return a hint as a person would write it."""
+    if hint is Any:
+        return "any JSON value"
+    if hint is None or hint is types.NoneType:
+        return "None"
+    if isinstance(hint, type) and not get_args(hint):
+        return hint.__qualname__.rpartition("<locals>.")[2]
+    if isinstance(hint, (NewType, *_TYPE_ALIASES)):
+        return str(cast(Any, hint).__name__)
+    if get_origin(hint) in UNIONS:
+        return " | ".join(spell(part) for part in get_args(hint))
+    return _ADDRESS.sub("", str(hint).replace("typing.", "").replace("collections.abc.", ""))
+
+
+def describe(hint: Any) -> str:
+    """Return what a hint accepts, in words that are the same in every process and every Python version."""
+    return _describe(hint, ())
+
+
+def _describe(hint: Any, within: tuple[object, ...]) -> str:  # noqa: PLR0911 -- one return a kind of hint
+    hint = unwrap(hint)
+    if hint is None or hint is types.NoneType:
+        return "None"
+    if hint is Any or hint is object:
+        return "Any"
+    if isinstance(hint, str):
+        return hint
+    if isinstance(hint, typing.ForwardRef):
+        return hint.__forward_arg__
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"Literal[{','.join(f'{type(arg).__name__}:{_value(arg)}' for arg in args)}]"
+    if origin is ANNOTATED:
+        metadata = ",".join(_value(item) for item in hint.__metadata__)
+        return f"Annotated[{_describe(hint.__origin__, within)},{metadata}]"
+    if origin in UNIONS:
+        return "|".join(dict.fromkeys(_describe(arg, within) for arg in args))
+    name = getattr(origin or hint, "__qualname__", None) or _ADDRESS.sub("", str(hint))
+    name = name.rpartition("<locals>.")[2]
+    if args:
+        name += f"[{','.join('...' if arg is ... else _describe(arg, within) for arg in args)}]"
+    if any(hint is outer for outer in within):
+        return name
+    return name + _structure(origin or hint, (*within, hint))
+
+
+def _structure(kind: Any, within: tuple[object, ...]) -> str:
+    """Return the fields of a model, dataclass, TypedDict or NamedTuple, or the values of an enum; else nothing."""
+    if not isinstance(kind, type):
+        return ""
+    if issubclass(kind, Enum):
+        return "{" + ",".join(f"{name}={_value(member.value)}" for name, member in kind.__members__.items()) + "}"
+    parts: list[tuple[str, bool, Any]]
+    if issubclass(kind, BaseModel):
+        parts = [(name, field.is_required(), field) for name, field in kind.model_fields.items()]
+        extra = kind.model_config.get("extra")
+        return _fields(parts, within) + (f"+{extra}" if extra else "")
+    hints = _class_hints(kind)
+    if is_dataclass(kind):
+        parts = [
+            (field.name, field.default is MISSING and field.default_factory is MISSING, hints.get(field.name, Any))
+            for field in fields(kind)
+            if field.init
+        ]
+        return _fields(parts, within)
+    if typing_extensions.is_typeddict(kind):
+        required = cast(frozenset[str], getattr(kind, "__required_keys__", frozenset()))
+        return _fields([(name, name in required, hint) for name, hint in hints.items()], within)
+    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        names, defaults = cast(tuple[str, ...], kind._fields), cast(Any, kind)._field_defaults
+        return _fields([(name, name not in defaults, hints.get(name, Any)) for name in names], within)
+    return ""
+
+
+def _class_hints(kind: type) -> Mapping[str, Any]:
+    try:
+        return typing_extensions.get_type_hints(kind, include_extras=True)
+    except (NameError, AttributeError, TypeError, SyntaxError):
+        return getattr(kind, "__annotations__", {})
+
+
+def _fields(parts: list[tuple[str, bool, Any]], within: tuple[object, ...]) -> str:
+    described: list[str] = []
+    for name, required, hint in parts:
+        if isinstance(hint, FieldInfo):
+            text = _describe(hint.annotation, within) + "".join(f",{_value(item)}" for item in hint.metadata)
+            if hint.validation_alias or hint.alias:
+                text += f"@{_value(hint.validation_alias or hint.alias)}"
+        else:
+            text = _describe(hint, within)
+        described.append(f"{name}{'' if required else '?'}:{text}")
+    return "{" + ",".join(described) + "}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Enum):
+        return f"{type(value).__qualname__}.{value.name}"
+    if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):
+        return value.__qualname__
+    return _ADDRESS.sub("", repr(value))
