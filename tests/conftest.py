@@ -14,6 +14,8 @@ import pytest
 
 from tests.support.cluster import RedisCluster
 from tests.support.leaks import find_leaks
+from tests.support.processes import Processes
+from tests.support.proxy import RedisProxy
 from tests.support.servers import RedisServer, redis_server_missing
 
 _failed = pytest.StashKey[bool]()
@@ -186,6 +188,20 @@ def own_cluster(key_leak_check: LeakCheck) -> Iterator[OwnCluster]:
 
         yield start
         key_leak_check.check([node for cluster in started for node in cluster.running_masters])
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """Starts worker processes; all have ended when the test has."""
+    with Processes() as children:
+        yield children
+
+
+@pytest.fixture
+def proxied() -> Iterator[Callable[[str], RedisProxy]]:
+    """A factory of proxies: `proxied(redis_url)` stands before that server and breaks things on demand."""
+    with ExitStack() as stack:
+        yield lambda url: stack.enter_context(RedisProxy(url))
 
 
 @pytest.fixture

@@ -52,12 +52,13 @@ def test_a_paused_server_keeps_its_connections_and_answers_after_resume(own_redi
 
 def test_a_full_server_refuses_writes(own_redis: OwnRedis) -> None:
     server = own_redis(maxmemory="1mb")
-    for number in range(100):
-        if int(server.info("memory")["used_memory"]) > 1_000_000:
-            break
-        server.command("SET", f"k{number}", "x" * 100_000, "EX", 100)
+
+    def fill() -> None:
+        for number in range(100):
+            server.command("SET", f"k{number}", "x" * 100_000, "EX", 100)
+
     with pytest.raises(RespError, match="OOM"):
-        server.command("SET", "one more", "x" * 100_000, "EX", 100)
+        fill()
 
 
 def test_a_server_with_a_wrong_option_fails_at_once_with_its_own_words() -> None:

@@ -8,7 +8,6 @@ somebody else is left alone.
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -75,8 +74,13 @@ def _watch(lines: Iterable[str]) -> None:
             children.pop(int(number), None)
     for pid, start in children.items():
         if start == _born(pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                family = process.children(recursive=True)
+                process.kill()
+                for relative in family:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        relative.kill()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """A TCP proxy that stands between a client and a Redis server and breaks things on demand.
 
-It understands where a command and a reply begin and end, so that a fault hits exactly what a test names: the reply of
-one script is read from the server, which has therefore carried it out, and never reaches the client. The proxy runs on
-a loop and a thread of its own: a test that blocks its event loop does not block it.
+It understands where a command and a reply begin and end, so that a fault hits exactly what a test names: the
+reply of one script is read from the server, which has therefore carried it out, and never reaches the client.
+The proxy runs on a loop and a thread of its own: a test that blocks its event loop does not block it.
 """
 
 import asyncio
 import contextlib
+import errno
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-from tests.support.ports import LOOPBACK
+from tests.support.ports import LOOPBACK, free_port
 from tests.support.resp import read_frame
 from tests.support.waiting import wait_until_sync
 
@@ -51,7 +52,7 @@ class Fault:
         self._lifted = True
 
     def wait_for(self, hits: int = 1, *, timeout: float = 20) -> None:
-        """Return once `hits` connections have been cut; from async code use `wait_until(lambda: fault.hits)`."""
+        """Return once `hits` connections are cut; async code waits with `wait_until` instead."""
         wait_until_sync(lambda: self.hits >= hits, description=f"{hits} cuts by the proxy", timeout=timeout)
 
     def takes(self, request: bytes) -> bool:
@@ -101,6 +102,11 @@ class _Link:
             if writer is not None:
                 writer.transport.abort()
 
+    def _hit(self, fault: Fault) -> None:
+        # In this order: whoever waits for the hit finds the connection gone.
+        self.abort()
+        fault.hits += 1
+
     async def _requests(self, server: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
@@ -108,8 +114,9 @@ class _Link:
                 self._proxy.count_command(request)
                 fault = self._proxy.fault_for(request)
                 if fault is not None and fault.before:
-                    fault.hits += 1
+                    self._hit(fault)
                     return
+                await self._proxy.requests_pass.wait()
                 self._awaited.append(fault)
                 server.write(request)
                 await server.drain()
@@ -118,14 +125,12 @@ class _Link:
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
                 reply = await read_frame(server)
-                await self._proxy.gate.wait()
-                # Pushes (RESP3) answer no command; in RESP2 a subscriber's messages come when nothing is awaited.
+                await self._proxy.replies_pass.wait()
+                # Pushes (RESP3) answer no command; a RESP2 subscriber's messages come unasked.
                 pushed = reply.startswith(b">") or not self._awaited
                 fault = None if pushed else self._awaited.popleft()
                 if fault is not None:
-                    # The connection is gone before anybody who waits for the hit can look.
-                    self.abort()
-                    fault.hits += 1
+                    self._hit(fault)
                     return
                 self._to_client.write(reply)
                 await self._to_client.drain()
@@ -152,9 +157,8 @@ class RedisProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="redis-proxy", daemon=True)
         self._server: asyncio.Server | None = None
-        # Open while replies pass; the proxy's loop alone touches it.
-        self.gate = asyncio.Event()
-        self.gate.set()
+        # The proxy's loop alone touches these.
+        self.requests_pass, self.replies_pass = asyncio.Event(), asyncio.Event()
         self.port = 0
         self.accepted = 0
         self.commands = 0
@@ -183,7 +187,7 @@ class RedisProxy:
         self._loop.close()
 
     def cut_reply_after(self, predicate: Predicate, *, times: int | None = 1) -> Fault:
-        """Let the server carry out the next `times` matching commands, and drop the connection instead of replying.
+        """Let the server carry out the next `times` matching commands, and cut instead of replying.
 
         Replies to commands sent earlier on the same connection still pass; those of later ones are lost too.
         """
@@ -199,12 +203,16 @@ class RedisProxy:
         self.drop_all()
 
     def accept(self) -> None:
-        """End `refuse` and `blackhole`: connections are accepted, requests and replies flow."""
-        self._call(self._flow())
+        """End `refuse` and `blackhole`: connections are accepted, and what was held back flows."""
+        self._call(self._listen())
 
-    def blackhole(self) -> None:
-        """Accept connections and requests, pass requests on, and hold back every reply until `accept`."""
-        self._call(self._hold())
+    def blackhole(self, *, requests_pass: bool = False) -> None:
+        """Accept connections and never answer, until `accept`: a network that swallows packets.
+
+        Args:
+            requests_pass: the server still gets and carries out requests; only replies are held back.
+        """
+        self._call(self._hold(requests_pass=requests_pass))
 
     def drop_all(self) -> None:
         """Drop every open connection now; new ones are served."""
@@ -226,9 +234,18 @@ class RedisProxy:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=20)
 
     async def _listen(self) -> None:
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve, LOOPBACK, self.port, limit=2**26)
-            self.port = self._server.sockets[0].getsockname()[1]
+        self.requests_pass.set()
+        self.replies_pass.set()
+        while self._server is None:
+            port = self.port or free_port()
+            try:
+                self._server = await asyncio.start_server(self._serve, LOOPBACK, port, limit=2**26)
+            except OSError as error:
+                # Somebody was quicker. The port that clients already know cannot be changed any more.
+                if self.port or error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                self.port = port
 
     async def _stop_listening(self) -> None:
         if self._server is not None:
@@ -247,12 +264,10 @@ class RedisProxy:
         finally:
             del self._links[link]
 
-    async def _hold(self) -> None:
-        self.gate.clear()
-
-    async def _flow(self) -> None:
-        self.gate.set()
-        await self._listen()
+    async def _hold(self, *, requests_pass: bool) -> None:
+        self.replies_pass.clear()
+        if not requests_pass:
+            self.requests_pass.clear()
 
     async def _drop(self) -> None:
         tasks = list(self._links.values())

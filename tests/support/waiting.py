@@ -20,7 +20,7 @@ async def wait_until(
     predicate: Callable[[], object | Awaitable[object]],
     *,
     description: str,
-    timeout: float = 20,  # noqa: ASYNC109 - a cancelled wait could not say what it waited for
+    timeout: float = 20,
 ) -> None:
     """Return as soon as `predicate` (sync or async) gives something true.
 
