@@ -16,6 +16,17 @@ class CapelinError(Exception):
 
     retryable: ClassVar[bool] = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Errors cross the boundary of a process task by pickle, which would call __init__ with the message alone.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(cls: type[CapelinError], args: tuple[Any, ...], state: dict[str, Any]) -> CapelinError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class ConfigurationError(CapelinError):
     """The app, its settings or its surroundings are not usable as they are."""
@@ -205,6 +216,27 @@ class NoCurrentJob(CapelinError, LookupError):
 
 class WorkerLost(CapelinError):
     """The job's worker died ``max_crashes`` times while running it. Recorded by the fleet, never raised in a task."""
+
+
+class NoApp(ConfigurationError, RuntimeError):
+    """A task is not registered in an app, or in several, so that it cannot know where to enqueue."""
+
+    def __init__(self, *, task: str, apps: Sequence[str] = ()) -> None:
+        self.task, self.apps = task, list(apps)
+        why = (
+            f"is registered in {len(self.apps)} apps ({', '.join(self.apps)}), whose options for it differ; say which: "
+            f"app.task_named({task!r}, queue=...).enqueue(...)"
+            if self.apps
+            else "is not registered in an app; app.include(tasks) the group that it is in, first"
+        )
+        super().__init__(f"task {task} {why}")
+
+
+class NoResources(CapelinError, LookupError):
+    """There are no resources here: no worker or ``testing`` of this process provides what was asked for."""
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(why)
 
 
 class JobTimeout(CapelinError, TimeoutError):

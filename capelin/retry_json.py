@@ -1,0 +1,192 @@
+"""Retry policies as JSON: a job that overrides its task's policy carries it in its record.
+
+Only names on this page and numbers are read back, never code: a record cannot make a worker import or run anything.
+"""
+
+import builtins
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import tenacity
+from tenacity.retry import retry_base
+from tenacity.stop import stop_base
+from tenacity.wait import wait_base
+
+from capelin.errors import InvalidOption
+
+_ADVICE = "set the policy on the task (retry=) instead of on the call"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Form:
+    """How one tenacity class is written: its arguments, and the attributes that hold them.
+
+    Attributes:
+        make: The class.
+        numbers: Attribute by argument.
+        parts: The attribute that holds the combined objects, if it combines.
+        exceptions: The attribute that holds exception classes, if it asks for them.
+    """
+
+    make: Callable[..., object]
+    numbers: Mapping[str, str]
+    parts: str = ""
+    exceptions: str = ""
+
+
+def _numbers(make: Callable[..., object], **attributes: str) -> _Form:
+    return _Form(make=make, numbers=attributes)
+
+
+def _named(make: Callable[..., object], *arguments: str) -> _Form:
+    return _Form(make=make, numbers={argument: argument for argument in arguments})
+
+
+def _parts(make: Callable[..., object], attribute: str) -> _Form:
+    return _Form(make=make, numbers={}, parts=attribute)
+
+
+def _exceptions(make: Callable[..., object]) -> _Form:
+    return _Form(make=make, numbers={}, exceptions="exception_types")
+
+
+_EXPONENTIAL = ("multiplier", "max", "exp_base", "min")
+_FORMS: Mapping[str, Mapping[str, _Form]] = {
+    "stop": {
+        "stop_never": _numbers(lambda: tenacity.stop_never),
+        "stop_after_attempt": _named(tenacity.stop_after_attempt, "max_attempt_number"),
+        "stop_after_delay": _named(tenacity.stop_after_delay, "max_delay"),
+        "stop_before_delay": _named(tenacity.stop_before_delay, "max_delay"),
+        "stop_any": _parts(tenacity.stop_any, "stops"),
+        "stop_all": _parts(tenacity.stop_all, "stops"),
+    },
+    "wait": {
+        "wait_none": _numbers(tenacity.wait_none),
+        "wait_fixed": _numbers(tenacity.wait_fixed, wait="wait_fixed"),
+        "wait_random": _numbers(tenacity.wait_random, min="wait_random_min", max="wait_random_max"),
+        "wait_incrementing": _named(tenacity.wait_incrementing, "start", "increment", "max"),
+        "wait_exponential": _named(tenacity.wait_exponential, *_EXPONENTIAL),
+        "wait_random_exponential": _named(tenacity.wait_random_exponential, *_EXPONENTIAL),
+        "wait_exponential_jitter": _named(
+            tenacity.wait_exponential_jitter, "initial", "max", "exp_base", "jitter", "min", "multiplier"
+        ),
+        "wait_combine": _parts(tenacity.wait_combine, "wait_funcs"),
+        "wait_chain": _parts(tenacity.wait_chain, "strategies"),
+    },
+    "retry": {
+        "retry_never": _numbers(lambda: tenacity.retry_never),
+        "retry_always": _numbers(lambda: tenacity.retry_always),
+        "retry_if_exception_type": _exceptions(tenacity.retry_if_exception_type),
+        "retry_if_not_exception_type": _exceptions(tenacity.retry_if_not_exception_type),
+        "retry_any": _parts(tenacity.retry_any, "retries"),
+        "retry_all": _parts(tenacity.retry_all, "retries"),
+    },
+}
+_CLASSES: Mapping[str, Mapping[type, str]] = {
+    kind: {(form.make if isinstance(form.make, type) else type(form.make())): name for name, form in forms.items()}
+    for kind, forms in _FORMS.items()
+}
+
+
+def policy_to_json(stop: stop_base, wait: wait_base, retry: retry_base) -> dict[str, object]:
+    """Return the parts of a policy as JSON values.
+
+    Raises:
+        InvalidOption: One is not of a class on this page, or asks for an exception that is not a built-in one.
+    """
+    return {"stop": _write("stop", stop), "wait": _write("wait", wait), "retry": _write("retry", retry)}
+
+
+def policy_from_json(
+    parsed: Mapping[str, Any],
+) -> tuple[stop_base | None, wait_base | None, retry_base | None]:
+    """Return the parts of a policy; None for those that are not in it.
+
+    Raises:
+        InvalidOption: Something in it is not known.
+    """
+    if unknown := set(parsed) - set(_FORMS):
+        raise _unreadable(parsed, f"unknown {', '.join(sorted(unknown))}")
+    parts = {kind: _read(kind, parsed[kind]) if kind in parsed else None for kind in _FORMS}
+    return (
+        cast(stop_base | None, parts["stop"]),
+        cast(wait_base | None, parts["wait"]),
+        cast(retry_base | None, parts["retry"]),
+    )
+
+
+def _write(kind: str, value: object) -> object:
+    name = _CLASSES[kind].get(type(value))
+    if name is None:
+        raise InvalidOption(
+            option="retry", value=value, why=f"a job's own policy cannot carry {type(value).__name__}; {_ADVICE}"
+        )
+    form = _FORMS[kind][name]
+    if form.parts:
+        return [name, [_write(kind, part) for part in cast(Sequence[object], getattr(value, form.parts))]]
+    if form.exceptions:
+        return [name, [_exception_name(cls) for cls in _exception_types(getattr(value, form.exceptions))]]
+    numbers = {arg: _number(value, getattr(value, attr)) for arg, attr in form.numbers.items() if hasattr(value, attr)}
+    # Releases of tenacity name their attributes differently: what was left out must not have mattered.
+    if vars(form.make(**numbers)) != vars(value):
+        raise InvalidOption(option="retry", value=value, why=f"this tenacity's {name} is not known; {_ADVICE}")
+    return [name, numbers] if numbers else [name]
+
+
+def _number(owner: object, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidOption(option="retry", value=value, why=f"not a finite number, in {type(owner).__name__}; {_ADVICE}")
+    return value
+
+
+def _exception_types(value: object) -> tuple[type[BaseException], ...]:
+    return cast("tuple[type[BaseException], ...]", value if isinstance(value, tuple) else (value,))
+
+
+def _exception_name(cls: type[BaseException]) -> str:
+    if getattr(builtins, cls.__name__, None) is not cls:
+        raise InvalidOption(
+            option="retry", value=cls, why=f"a job's own policy can name built-in exceptions only; {_ADVICE}"
+        )
+    return cls.__name__
+
+
+def _read(kind: str, value: object) -> object:
+    name, argument = _named_argument(kind, value)
+    form = _FORMS[kind].get(name)
+    if form is None:
+        raise _unreadable(value, f"no {kind} of that name")
+    try:
+        if form.parts:
+            return form.make(*(_read(kind, part) for part in cast(Sequence[object], argument or [])))
+        if form.exceptions:
+            return form.make(tuple(_exception_class(name) for name in cast(Sequence[object], argument or [])))
+        numbers = cast(Mapping[str, object], argument or {})
+        return form.make(**{arg: _number(form, numbers[arg]) for arg in form.numbers if arg in numbers})
+    except (TypeError, ValueError, AttributeError) as cause:
+        if isinstance(cause, InvalidOption):
+            raise
+        raise _unreadable(value, str(cause)) from cause
+
+
+def _named_argument(kind: str, value: object) -> tuple[str, object]:
+    match value:
+        case [str() as name]:
+            return name, None
+        case [str() as name, (list() | dict()) as argument]:
+            return name, cast(object, argument)
+        case _:
+            raise _unreadable(value, f"expected the name of a {kind} and its arguments")
+
+
+def _exception_class(name: object) -> type[BaseException]:
+    found = getattr(builtins, name, None) if isinstance(name, str) else None
+    if isinstance(found, type) and issubclass(found, BaseException):
+        return found
+    raise _unreadable(name, "no built-in exception of that name")
+
+
+def _unreadable(value: object, why: str) -> InvalidOption:
+    return InvalidOption(option="retry", value=value, why=why)
