@@ -1,0 +1,63 @@
+# Each target makes the environment that it needs: any of them works as the first command after a clone.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEV := $(VENV)/.installed-dev
+EMBEDDED := $(VENV)/.installed-embedded
+
+# The demo needs far less than development does; but what is installed already need not be installed again.
+DEMO_READY := $(if $(wildcard $(DEV)),$(DEV),$(EMBEDDED))
+
+# Folders that are checked, as far as they exist.
+SOURCES := $(wildcard capelin tests examples benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench types lint redis-server
+
+help:  ## show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
+
+demo: $(DEMO_READY)  ## watch workers share real work, and one of them die; needs neither root nor Redis
+	@$(BIN)/capelin demo
+
+test: $(DEV) redis-server  ## run every test; ARGS="tests/x.py -k name" for some
+	$(BIN)/pytest $(ARGS)
+
+check: lint types  ## formatting, lint and strict types: what CI demands before the tests
+
+lint: $(DEV)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+
+types: $(DEV)
+	$(BIN)/pyright $(SOURCES)
+	$(BIN)/mypy $(SOURCES)
+
+format: $(DEV)  ## format, and fix what lint can fix
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: $(DEV) redis-server  ## measure; prints ratios to a bare loop and to peers
+	$(BIN)/python -m benchmarks $(ARGS)
+
+$(DEV): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(EMBEDDED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	@touch $@
+
+# The tests start servers of their own on free ports; only the program is needed, not the service that a package
+# starts. Without root they go on: on a laptop what needs a server is skipped, with CI=true it fails.
+redis-server:
+	@if ! command -v redis-server >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends redis-server; \
+		else \
+			echo "redis-server is not installed and cannot be installed without root: tests that need it are skipped"; \
+		fi; \
+	fi
