@@ -2,7 +2,7 @@
 --   caller is fit to judge. The version changes with the membership, so that the list is read only then.
 -- KEYS: fleet_members, fleet_expiry, fleet_free
 -- ARGV: worker, member, ttl, free, judge
--- Reply: {version, members with free slots beside the caller, ms until the next member expires}
+-- Reply: {version, members with free slots beside the caller, ms until the next member expires, the clock}
 -- include: now
 redis.call('PERSIST', fleet_members)
 local changed = false
@@ -28,4 +28,4 @@ else
 end
 local idle = redis.call('ZCOUNT', fleet_free, 1, '+inf') - (tonumber(free) > 0 and 1 or 0)
 local first = redis.call('ZRANGE', fleet_expiry, 0, 0, 'WITHSCORES')
-return { version, idle, first[2] and math.max(0, tonumber(first[2]) - now) or 0 }
+return { version, idle, first[2] and math.max(0, tonumber(first[2]) - now) or 0, now }

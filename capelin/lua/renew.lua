@@ -3,7 +3,7 @@
 -- KEYS: meta, lease, stakes, *streams
 -- ARGV: worker, ttl, epoch, staked, *running(uid, token)
 --   epoch: '' when the worker does not own the shard; staked: 1 to keep a stake even with nothing running (an unanswered take).
--- Reply: {lease, lost, cancelled, unknown, pending}; lease: kept, lost or none; lost and cancelled: uids of the list;
+-- Reply: {lease, lost, cancelled, unknown, pending, next_stake}; next_stake: ms until the next stake of another ends; lease: kept, lost or none; lost and cancelled: uids of the list;
 --   unknown: {uid, token} that Redis holds running for this worker and the list lacks.
 -- include: now, shard, streams
 redis.call('PERSIST', meta)
@@ -61,4 +61,6 @@ if pending_here > 0 or staked == '1' then
 else
   redis.call('ZREM', stakes, worker)
 end
-return { kept, lost, cancelled, unknown, pending_here }
+local first = redis.call('ZRANGE', stakes, 0, 1, 'WITHSCORES')
+local next_stake = first[1] == worker and first[4] or first[1] ~= worker and first[2]
+return { kept, lost, cancelled, unknown, pending_here, next_stake and math.max(0, tonumber(next_stake) - now) or false }

@@ -166,6 +166,7 @@ class Renewed:
         cancelled: Uids from the worker's list that somebody asked to cancel.
         unknown: ``(uid, token)`` that Redis holds running for this worker and the list lacks.
         pending: How many entries are pending for this worker in the shard.
+        next_stake: ms until the next stake of another worker ends, or None.
     """
 
     lease: str
@@ -173,16 +174,18 @@ class Renewed:
     cancelled: list[str]
     unknown: list[tuple[str, int]]
     pending: int
+    next_stake: int | None
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Renewed":
-        lease, lost, cancelled, unknown, pending = raw
+        lease, lost, cancelled, unknown, pending, next_stake = raw
         return cls(
             lease=text(lease),
             lost=[text(uid) for uid in lost],
             cancelled=[text(uid) for uid in cancelled],
             unknown=[(text(uid), int(token)) for uid, token in unknown],
             pending=pending,
+            next_stake=next_stake,
         )
 
 
@@ -226,16 +229,19 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """The reply of ``fleet_beat``: the membership's version, other members with free slots, ms until the next one expires."""
+    """The reply of ``fleet_beat``: the membership's version, other members with free slots, ms until the next member expires, and
+    Redis's clock in ms.
+    """
 
     version: int
     idle: int
     next_expiry: int
+    now: int
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Beat":
-        version, idle, next_expiry = raw
-        return cls(version=int(version), idle=int(idle), next_expiry=int(next_expiry))
+        version, idle, next_expiry, now = raw
+        return cls(version=int(version), idle=int(idle), next_expiry=int(next_expiry), now=int(now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
