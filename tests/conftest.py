@@ -12,6 +12,7 @@ from typing import Protocol
 
 import pytest
 
+from tests.support import memory
 from tests.support.cluster import RedisCluster
 from tests.support.leaks import find_leaks
 from tests.support.processes import Processes
@@ -64,35 +65,51 @@ def _need_redis_server() -> None:
     pytest.skip("redis-server is not installed: `make test` installs it on Debian as root")
 
 
+def leaks_of(servers: list[RedisServer]) -> list[str]:
+    """The leaks of those servers that can be asked."""
+    leaks: list[str] = []
+    for server in servers:
+        if server.answering:
+            with server.connect() as redis:
+                leaks += find_leaks(redis)
+    return leaks
+
+
 class LeakCheck:
     """The servers whose keys are looked at when the test is over; see `tests.support.leaks`."""
 
     def __init__(self, node: pytest.Item) -> None:
         self._node = node
-        self._watched: list[Callable[[], list[RedisServer]]] = []
+        self._watched: list[Callable[[], list[str]]] = []
 
     def watch(self, servers: Callable[[], list[RedisServer]]) -> None:
         """Look at these when the test is over; asked then, since nodes come and go."""
-        self._watched.append(servers)
+        self._watched.append(lambda: leaks_of(servers()))
 
-    def check(self, servers: list[RedisServer]) -> None:
-        """Fail the test if a living server holds a leak. A failed test is not blamed twice."""
+    def watch_memory(self, redis: memory.MemoryConnection) -> None:
+        """Look at this in-process server when the test is over."""
+
+        def leaks() -> list[str]:
+            try:
+                return find_leaks(redis)
+            finally:
+                redis.close()
+
+        self._watched.append(leaks)
+
+    def check(self, leaks: list[str]) -> None:
+        """Fail the test if there are leaks. A failed test is not blamed twice."""
         marker = self._node.get_closest_marker("leaves_keys")
         if marker is not None and not marker.kwargs.get("reason"):
             pytest.fail("leaves_keys needs a reason: @pytest.mark.leaves_keys(reason='...')")
         if marker is not None or self._node.stash.get(_failed, False):
             return
-        leaks: list[str] = []
-        for server in servers:
-            if server.answering:
-                with server.connect() as redis:
-                    leaks += find_leaks(redis)
         if leaks:
             pytest.fail("keys left behind:\n  " + "\n  ".join(leaks), pytrace=False)
 
     def check_watched(self) -> None:
         """Look at every watched server."""
-        self.check([server for servers in self._watched for server in servers()])
+        self.check([leak for look in self._watched for leak in look()])
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +160,7 @@ def own_redis(key_leak_check: LeakCheck) -> Iterator[OwnRedis]:
             return server
 
         yield start
-        key_leak_check.check(started)
+        key_leak_check.check(leaks_of(started))
 
 
 @pytest.fixture(scope="session")
@@ -187,7 +204,7 @@ def own_cluster(key_leak_check: LeakCheck) -> Iterator[OwnCluster]:
             return cluster
 
         yield start
-        key_leak_check.check([node for cluster in started for node in cluster.running_masters])
+        key_leak_check.check(leaks_of([node for cluster in started for node in cluster.running_masters]))
 
 
 @pytest.fixture
@@ -205,9 +222,11 @@ def proxied() -> Iterator[Callable[[str], RedisProxy]]:
 
 
 @pytest.fixture
-def memory_url() -> str:
+def memory_url(key_leak_check: LeakCheck) -> str:
     """URL of an empty in-process Redis that no other test shares."""
-    return f"memory://test-{uuid.uuid4().hex}"
+    url = f"{memory.SCHEME}test-{uuid.uuid4().hex}"
+    key_leak_check.watch_memory(memory.MemoryConnection(url))
+    return url
 
 
 @pytest.fixture(params=["memory", "redis", "cluster"])

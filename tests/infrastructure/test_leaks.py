@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.leaks import find_leaks
+from tests.support.memory import MemoryConnection
 from tests.support.servers import RedisServer
 
 T = "capelin:{emails:3}"
@@ -66,6 +67,19 @@ def test_a_record_with_a_place_in_its_shard_may_stay(
         assert find_leaks(redis) == []
 
 
+def test_an_in_process_server_is_looked_at_like_a_real_one(memory_url: str) -> None:
+    redis = MemoryConnection(memory_url)
+    redis("HSET", f"{T}:job:emails.3.u1", "status", "queued")
+    redis("SET", f"{T}:unique:send:42", "u1")
+    redis("XADD", f"{T}:stream:low", "*", "j", "u1")
+    redis("SET", "anything", "1", "EX", 100)
+    assert find_leaks(redis) == []
+    redis("DEL", f"{T}:stream:low")
+    redis("SET", "stray", "1")
+    assert len(find_leaks(redis)) == 3
+    redis("FLUSHALL")
+
+
 @pytest.mark.leaves_keys(reason="many keys, to be found over several pages")
 def test_every_page_of_a_large_database_is_looked_at(redis_server: RedisServer) -> None:
     with redis_server.connect() as redis:
@@ -81,6 +95,7 @@ def test_the_fixture_fails_a_test_that_leaks_and_only_that(
     pytester.makepyfile(
         """
         import pytest
+        from tests.support.memory import MemoryConnection
 
         def test_leaks(redis_server):
             redis_server.command("SET", "stray", "1")
@@ -96,11 +111,14 @@ def test_the_fixture_fails_a_test_that_leaks_and_only_that(
         def test_gives_no_reason(redis_server):
             redis_server.command("SET", "stray", "1")
 
+        def test_leaks_in_memory(memory_url):
+            MemoryConnection(memory_url)("SET", "stray", "1")
+
         def test_is_clean(redis_server):
             redis_server.command("SET", "stray", "1", "EX", 100)
         """
     )
     pytester.makeini("[pytest]\nmarkers = leaves_keys(reason): .\n    slow: .")
     result = pytester.runpytest_subprocess()
-    result.assert_outcomes(passed=5, errors=3)
+    result.assert_outcomes(passed=6, errors=4)
     result.stdout.fnmatch_lines(["*stray: has no TTL and is on no list*", "*leaves_keys needs a reason*"])

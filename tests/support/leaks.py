@@ -11,13 +11,22 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from tests.support.resp import Connection, Reply, texts
+from tests.support.resp import Reply, texts
 
 _PAGE = 500
 _NAME = r"[A-Za-z0-9_.-]+"
 _PREFIX = _NAME
 _SHARD = rf"(?P<shard>{_PREFIX}:\{{{_NAME}:\d+\}})"
+
+
+class Asked(Protocol):
+    """A server of any backend that can be asked; see `resp.Connection`."""
+
+    def __call__(self, *words: str | bytes | float) -> Reply: ...
+
+    def pipeline(self, *commands: tuple[str | bytes | float, ...]) -> list[Reply]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +88,7 @@ class _Shard:
     claims: dict[str, str] = field(default_factory=dict[str, str])
 
 
-def find_leaks(redis: Connection) -> list[str]:
+def find_leaks(redis: Asked) -> list[str]:
     """One line for each key of this server that nothing will ever remove; empty when all is well."""
     leaks: list[str] = []
     shards: defaultdict[str, _Shard] = defaultdict(_Shard)
@@ -108,7 +117,7 @@ def find_leaks(redis: Connection) -> list[str]:
     return sorted(leaks)
 
 
-def _without_ttl(redis: Connection) -> Iterable[str]:
+def _without_ttl(redis: Asked) -> Iterable[str]:
     cursor = "0"
     while True:
         reply = redis("SCAN", cursor, "COUNT", _PAGE)
@@ -122,7 +131,7 @@ def _without_ttl(redis: Connection) -> Iterable[str]:
             return
 
 
-def _uids(redis: Connection, name: str, key: str) -> set[str]:
+def _uids(redis: Asked, name: str, key: str) -> set[str]:
     match name:
         case "scheduled" | "parked" | "finished":
             return set(texts(redis("ZRANGE", key, 0, -1)))
