@@ -12,7 +12,7 @@ end
 
 local LIVE = { scheduled = true, queued = true, running = true, parked = true }
 local OPTIONAL = { 'args', 'priority', 'expires', 'timeout', 'retry', 'retention', 'headers', 'then', 'on_failure', 'digest',
-  'due', 'error', 'parked_by', 'attempt', 'crashes', 'window', 'parent', 'correlation', 'batch', 'delay', 'first' }
+  'due', 'error', 'parked_by', 'attempt', 'crashes', 'window', 'parent', 'correlation', 'batch', 'delay', 'first', 'max_crashes' }
 
 -- A replaced request leaves no record of its own: this alias, which ends by itself, answers its re-send.
 local function alias(uid, target)

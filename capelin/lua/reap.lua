@@ -14,7 +14,8 @@ local LOST = '{"type":"WorkerLost","message":"the worker died while it ran the j
 
 local function give_back(index, id, uid, owner)
   local name = record(uid)
-  local j = redis.call('HMGET', name, 'status', 'worker', 'place', 'token', 'attempt', 'crashes', 'cancel', 'started')
+  local j = redis.call('HMGET', name, 'status', 'worker', 'place', 'token', 'attempt', 'crashes', 'cancel', 'started',
+    'max_crashes')
   if j[1] ~= 'running' or j[2] ~= owner or j[3] ~= index .. ':' .. id then return end
   local crashed = (stake_of[owner] or now) >= tonumber(no_crash_before)
   local crashes = (tonumber(j[6]) or 0) + (crashed and 1 or 0)
@@ -23,7 +24,7 @@ local function give_back(index, id, uid, owner)
   if j[7] then
     end_cancelled(uid, 'cancelled')
     cancelled = cancelled + 1
-  elseif crashed and crashes >= tonumber(max_crashes) then
+  elseif crashed and crashes >= tonumber(j[9] or max_crashes) then
     bury(uid, 'WorkerLost', LOST)
     buried[#buried + 1] = uid
   else

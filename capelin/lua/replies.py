@@ -134,6 +134,7 @@ class Taken:
         torn: Uids (or entry ids) of entries that could not be read and were set aside in the DLQ.
         dropped: Entries whose job had left by another door (cancelled, replaced).
         expired: Jobs that ended cancelled since they expired before they started.
+        now: Redis's clock, ms.
     """
 
     jobs: list[Delivery]
@@ -142,10 +143,11 @@ class Taken:
     torn: list[str]
     dropped: int
     expired: int
+    now: int
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Taken":
-        jobs, more, due, torn, dropped, expired = raw
+        jobs, more, due, torn, dropped, expired, now = raw
         return cls(
             jobs=deliveries(jobs),
             more=bool(more),
@@ -153,6 +155,7 @@ class Taken:
             torn=[text(uid) for uid in torn],
             dropped=dropped,
             expired=expired,
+            now=now,
         )
 
 

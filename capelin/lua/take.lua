@@ -3,7 +3,7 @@
 --   `older_than` only what waited that long: stealing), 9 (a bad entry is set aside and the batch goes on).
 -- KEYS: meta, wake, scheduled, stakes, finished, dlq, *streams
 -- ARGV: worker, count, ttl, waits, older_than, resend_window, default_retention, critical, high, normal, low
--- Reply: {jobs, more, next_due, torn, dropped, expired}; a job is {uid, place, token, task, digest, args, attempt, crashes,
+-- Reply: {jobs, more, next_due, torn, dropped, expired, the clock}; a job is {uid, place, token, task, digest, args, attempt, crashes,
 --   timeout, retry, headers, parent, enqueued, expires, cancel, first, correlation, batch, priority}
 -- include: now, shard, streams, wake, place, cancel
 redis.call('PERSIST', meta)
@@ -21,7 +21,7 @@ end
 
 if state[1] then
   if waits == '1' then redis.call('HSET', meta, 'note', '') end
-  return { jobs, 0, false, torn, 0, 0 }
+  return { jobs, 0, false, torn, 0, 0, now }
 end
 
 -- Due jobs enter their stream, so that weights and order hold for them as for others.
@@ -147,4 +147,4 @@ if waits == '1' and not filled then
 elseif age and promoted > #jobs then
   wake_owner(nil)
 end
-return { jobs, filled and 1 or 0, due or false, torn, dropped, expired }
+return { jobs, filled and 1 or 0, due or false, torn, dropped, expired, now }

@@ -1,0 +1,328 @@
+"""The consumer: turns of one pipeline each, which records the outcomes that came in meanwhile and takes new jobs (group commit).
+
+It wakes when a start ends, a shard becomes ready or an hour strikes, never on a poll. An outcome whose reply was lost is sent
+again until Redis answers: `finish` recognises a repeat. A take whose reply was lost leaves its shard `uncertain`, so that its
+stake is kept until the renewals have brought home what was taken.
+"""
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import structlog
+
+from capelin import lua
+from capelin.connection import Connection
+from capelin.errors import RedisRefused, Unreachable
+from capelin.keys import ShardKeys
+from capelin.lua import Call, Delivery, OutcomeRow, Taken, Verdict
+from capelin.workers.backoff import Backoff
+from capelin.workers.limits import Limits
+from capelin.workers.ready import MOST_A_CALL, Ready, Visit
+from capelin.workers.running import Running, Stage, Start, Stop
+from capelin.workers.slots import Slots
+from capelin.workers.weights import Weights
+
+log = structlog.get_logger("capelin.worker")
+
+
+class Executes(Protocol):
+    """What the consumer needs of an executor."""
+
+    def launch(self, start: Start) -> None:
+        """Begin to run a start; it ends with a call of `Consumer.ended`, at once or later."""
+        ...
+
+
+class Owned(Protocol):
+    """What the consumer needs to know of ownership."""
+
+    def owns(self, shard: ShardKeys) -> bool: ...
+
+    @property
+    def idle_others(self) -> int:
+        """Other workers that have free slots."""
+        ...
+
+
+class Consumer:
+    """Takes jobs and records outcomes.
+
+    Args:
+        worker: This worker's id.
+        layouts: Number of shards by queue.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        worker: str,
+        limits: Limits,
+        layouts: Mapping[str, int],
+        slots: Slots,
+        running: Running,
+        owned: Owned,
+        weights: Weights,
+        queue_weights: Mapping[str, int] | None = None,
+        on_parked: Callable[[Delivery], None] | None = None,
+        on_recorded: Callable[[Start, OutcomeRow, Verdict], None] | None = None,
+    ) -> None:
+        self._connection = connection
+        self._worker = worker
+        self._limits = limits
+        self._layouts = dict(layouts)
+        self._slots = slots
+        self._running = running
+        self._owned = owned
+        self._weights = weights
+        self._on_parked = on_parked
+        self._on_recorded = on_recorded
+        self.ready = Ready(queue_weights)
+        self.executor: Executes | None = None
+        self.uncertain: set[ShardKeys] = set()
+        self.taking = True
+        self.turns = 0
+        self._outcomes: dict[ShardKeys, deque[tuple[Start, OutcomeRow]]] = {}
+        self._bell = asyncio.Event()
+        self._flushed = asyncio.Event()
+        self._flushed.set()
+        self._backoff = Backoff()
+        self._busy_until: dict[ShardKeys, float] = {}
+
+    # What others tell the consumer.
+
+    def notify(self, shard: ShardKeys, *, deep: bool = False) -> None:
+        """A shard may have work."""
+        self.ready.mark(shard, deep=deep)
+        self._bell.set()
+
+    def ring(self) -> None:
+        """Something changed: look again."""
+        self._bell.set()
+
+    def ended(self, start: Start, row: OutcomeRow | None) -> None:
+        """A start is over. None: it was not ours any more, and there is nothing to record."""
+        if not start.abandoned:
+            self._slots.give(start.pool)
+        if row is None or start.stop is Stop.LOST:
+            self._running.remove(start)
+        elif start.stage is Stage.RUNNING:
+            start.stage = Stage.ENDING
+            self._outcomes.setdefault(start.shard, deque()).append((start, row))
+            self._flushed.clear()
+        self._bell.set()
+
+    def abandon(self, start: Start, row: OutcomeRow) -> None:
+        """Record an outcome for a start whose thread cannot be stopped: the thread keeps its slot until it returns."""
+        if start.stage is Stage.RUNNING:
+            start.stage = Stage.ENDING
+            self._outcomes.setdefault(start.shard, deque()).append((start, row))
+            self._flushed.clear()
+            self._bell.set()
+
+    async def flushed(self) -> None:
+        """Wait until every outcome is recorded."""
+        await self._flushed.wait()
+
+    @property
+    def drained(self) -> bool:
+        """Nothing runs, nothing is to be recorded, and no shard is known to have work."""
+        return not len(self.ready) and not len(self._running) and not self._outcomes
+
+    # The loop.
+
+    async def run(self) -> None:
+        """Turn until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            next_due = self.ready.wake_due(loop.time())
+            if not self._outcomes and not self._can_take():
+                await self._wait(None if next_due is None else max(0.0, next_due - loop.time()))
+                continue
+            await self.turn()
+
+    async def _wait(self, seconds: float | None) -> None:
+        self._bell.clear()
+        if seconds is None:
+            await self._bell.wait()
+            return
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(seconds, self._bell.set)
+        try:
+            await self._bell.wait()
+        finally:
+            timer.cancel()
+
+    def _can_take(self) -> bool:
+        return self.taking and len(self.ready) > 0 and any(
+            self._slots.free_for(queue) > 0 for queue in self._layouts
+        )
+
+    async def turn(self) -> None:
+        """One pipeline: record, take, start."""
+        self.turns += 1
+        outcomes, self._outcomes = self._outcomes, {}
+        calls: list[Call[Any]] = []
+        records: list[tuple[ShardKeys, list[tuple[Start, OutcomeRow]]]] = []
+        for shard, waiting in outcomes.items():
+            rows = list(waiting)
+            for begin in range(0, len(rows), MOST_A_CALL):
+                batch = rows[begin : begin + MOST_A_CALL]
+                records.append((shard, batch))
+                calls.append(self._finish(shard, [row for _, row in batch]))
+        visits = self.ready.plan(self._slots.free()) if self.taking else []
+        calls.extend(self._take(visit) for visit in visits)
+        if not calls:
+            return
+        try:
+            replies = await self._connection.run_many(calls)
+        except BaseException:
+            self._unanswered(records)
+            self.uncertain.update(visit.shard for visit in visits)
+            raise
+        lost = self._read_finishes(records, replies[: len(records)])
+        for visit, reply in zip(visits, replies[len(records) :], strict=True):
+            lost |= self._read_take(visit, reply)
+        if not self._outcomes:
+            self._flushed.set()
+        if lost:
+            await self._backoff.sleep()
+        else:
+            self._backoff.reset()
+
+    def _finish(self, shard: ShardKeys, rows: list[OutcomeRow]) -> Call[list[Verdict]]:
+        limits = self._limits
+        return lua.finish(
+            shard,
+            worker=self._worker,
+            resend_window=limits.resend_window,
+            default_retention=limits.default_retention,
+            most_finished=limits.most_finished(self._layouts.get(shard.queue, 1)),
+            outcomes=rows,
+        )
+
+    def _take(self, visit: Visit, *, older_than: int | None = None) -> Call[Taken]:
+        limits = self._limits
+        deal = self._weights.deal(visit.count)
+        owner = self._owned.owns(visit.shard)
+        if owner and older_than is None and self._above_share():
+            older_than = limits.steal_after * 2
+        return lua.take(
+            visit.shard,
+            worker=self._worker,
+            count=visit.count,
+            ttl=limits.ttl,
+            waits=owner and older_than is None,
+            older_than=older_than,
+            resend_window=limits.resend_window,
+            default_retention=limits.default_retention,
+            **{priority.value: count for priority, count in deal.items()},
+        )
+
+    def _above_share(self) -> bool:
+        """A busy owner leaves what is beyond its share to those who idle; what they leave too, it takes a little later."""
+        idle = self._owned.idle_others
+        return idle > 0 and self._slots.running > self._slots.total // (1 + idle)
+
+    def _unanswered(self, records: list[tuple[ShardKeys, list[tuple[Start, OutcomeRow]]]]) -> None:
+        for shard, batch in records:
+            waiting = self._outcomes.setdefault(shard, deque())
+            waiting.extendleft(reversed(batch))
+
+    def _read_finishes(
+        self, records: list[tuple[ShardKeys, list[tuple[Start, OutcomeRow]]]], replies: list[Any]
+    ) -> bool:
+        lost = False
+        for (shard, batch), reply in zip(records, replies, strict=True):
+            if isinstance(reply, Exception):
+                lost = True
+                self._refused_finish(shard, batch, reply)
+                continue
+            for (start, row), verdict in zip(batch, reply, strict=True):
+                self._running.remove(start)
+                if verdict is Verdict.STALE or verdict is Verdict.TORN:
+                    log.warning("outcome refused", job=start.job_id, token=start.token, outcome=row.kind, verdict=str(verdict))
+                elif self._on_recorded is not None:
+                    self._on_recorded(start, row, verdict)
+                if row.kind == "park" and verdict is Verdict.RECORDED and self._on_parked is not None:
+                    self._on_parked(start.delivery)
+        return lost
+
+    def _refused_finish(self, shard: ShardKeys, batch: list[tuple[Start, OutcomeRow]], error: Exception) -> None:
+        if not isinstance(error, (Unreachable, RedisRefused)):
+            log.error("recording failed", shard=str(shard), error=repr(error))
+        elif isinstance(error, RedisRefused):
+            log.error("redis refused to record outcomes; trying again", shard=str(shard), error=str(error))
+        self._unanswered([(shard, batch)])
+
+    def _read_take(self, visit: Visit, reply: Any) -> bool:
+        shard = visit.shard
+        if isinstance(reply, Exception):
+            self.uncertain.add(shard)
+            self.ready.mark(shard)
+            if not isinstance(reply, Unreachable):
+                log.error("taking failed", shard=str(shard), error=str(reply))
+            return True
+        taken: Taken = reply
+        if taken.torn:
+            log.error("unreadable entries set aside in the DLQ", shard=str(shard), entries=taken.torn)
+        owner = self._owned.owns(shard)
+        if taken.more:
+            self.ready.mark(shard, deep=len(taken.jobs) >= visit.count)
+        elif owner:
+            loop = asyncio.get_running_loop()
+            if taken.next_due is None:
+                self.ready.due(shard, None)
+            else:
+                self.ready.due(shard, loop.time() + max(0.0, taken.next_due - taken.now) / 1000)
+            if self._above_share():
+                self.ready.due(shard, loop.time() + self._limits.steal_after / 1000)
+        for delivery in taken.jobs:
+            self.begin(shard, delivery)
+        return False
+
+    def begin(self, shard: ShardKeys, delivery: Delivery, *, adopted: bool = False) -> None:
+        """Start what was delivered, by whatever door, unless it is known."""
+        start = Start(shard, delivery)
+        if not self._running.add(start, adopted=adopted):
+            return
+        if self.executor is None:
+            raise RuntimeError("a consumer needs its executor before it takes jobs")
+        self.executor.launch(start)
+
+    async def probe(self, shards: list[ShardKeys]) -> None:
+        """Steal: take from foreign shards what has waited too long."""
+        free = self._slots.free()
+        visits: list[Visit] = []
+        left = self._slots.most_free
+        for shard in shards:
+            count = min(left, free.get(shard.queue, 0), MOST_A_CALL)
+            if count > 0:
+                visits.append(Visit(shard, count))
+                left -= count
+        if not visits or not self.taking:
+            return
+        visits = [Visit(visit.shard, max(1, visit.count)) for visit in visits]
+        await self._send_probes(visits)
+
+    async def _send_probes(self, visits: list[Visit]) -> None:
+        calls = [self._take(visit, older_than=self._limits.steal_after) for visit in visits]
+        try:
+            replies = await self._connection.run_many(calls)
+        except BaseException:
+            self.uncertain.update(visit.shard for visit in visits)
+            raise
+        for visit, reply in zip(visits, replies, strict=True):
+            if isinstance(reply, Exception):
+                self.uncertain.add(visit.shard)
+                continue
+            for delivery in reply.jobs:
+                self.begin(visit.shard, delivery)
+
+
+def spread(shards: list[ShardKeys], count: int) -> list[ShardKeys]:
+    """Choose shards to probe."""
+    return random.sample(shards, min(count, len(shards)))

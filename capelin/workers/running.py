@@ -1,0 +1,128 @@
+"""The one table of starts that this process runs.
+
+A start enters by the reply of a take, by adoption or by unparking, and leaves when its outcome is recorded or it turns out to be
+somebody else's. All doors meet here by id and token, so that one start never runs twice in a process. The event loop writes
+the table; the heartbeat's thread only reads snapshots of it.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any
+
+from capelin.keys import ShardKeys
+from capelin.lua import Delivery, RunningRow
+
+_REMEMBERED = 10_000
+
+
+class Stage(Enum):
+    """How far a start is in this process."""
+
+    RUNNING = auto()
+    """Its function runs, or is about to."""
+    ENDING = auto()
+    """It has an outcome that is being recorded. Its slot is free."""
+
+
+class Stop(Enum):
+    """Why a running start was told to stop."""
+
+    CANCELLED = auto()
+    """Somebody asked to cancel the job."""
+    LOST = auto()
+    """Redis says that this start is not ours any more; its outcome would be refused."""
+    SHUTDOWN = auto()
+    """The worker ends; the job is handed back."""
+    TIMEOUT = auto()
+    """It ran longer than its timeout."""
+
+
+@dataclass(eq=False, slots=True)
+class Start:
+    """One start of a job in this process.
+
+    Attributes:
+        handle: The asyncio task that runs it, while there is one.
+        stop: Why it was told to stop, if it was.
+        pool: The slots it takes: ``loop``, ``thread`` or ``process``.
+        began: Event-loop time at which its function began, or None.
+        context: The job context that its task sees, once made.
+    """
+
+    shard: ShardKeys
+    delivery: Delivery
+    pool: str = "loop"
+    stage: Stage = Stage.RUNNING
+    stop: Stop | None = None
+    handle: "asyncio.Task[None] | None" = None
+    began: float | None = None
+    context: Any = None
+    abandoned: bool = False
+
+    @property
+    def uid(self) -> str:
+        return self.delivery.uid
+
+    @property
+    def token(self) -> int:
+        return self.delivery.token
+
+    @property
+    def job_id(self) -> str:
+        return self.shard.job_id(self.delivery.uid)
+
+    def request_stop(self, why: Stop) -> None:
+        """Tell a running start to stop. The first reason counts, but that it is lost overrides all."""
+        if self.stop is None or why is Stop.LOST:
+            self.stop = why
+        if self.stage is Stage.RUNNING and self.handle is not None and not self.handle.done():
+            self.handle.cancel()
+
+
+@dataclass(eq=False, slots=True)
+class Running:
+    """The table."""
+
+    _starts: dict[tuple[str, str], Start] = field(default_factory=dict[tuple[str, str], Start])
+    _adopted: "OrderedDict[tuple[str, str], int]" = field(default_factory=OrderedDict[tuple[str, str], int])
+
+    def add(self, start: Start, *, adopted: bool = False) -> bool:
+        """Enter a start; False when this very start is known already, by whatever door it came."""
+        key = (start.shard.base, start.uid)
+        known = self._starts.get(key)
+        if known is not None and known.token >= start.token:
+            return False
+        if self._adopted and self._adopted.get(key, 0) >= start.token:
+            return False
+        if known is not None:
+            known.request_stop(Stop.LOST)
+        if adopted:
+            self._adopted[key] = start.token
+            if len(self._adopted) > _REMEMBERED:
+                self._adopted.popitem(last=False)
+        self._starts[key] = start
+        return True
+
+    def remove(self, start: Start) -> None:
+        key = (start.shard.base, start.uid)
+        if self._starts.get(key) is start:
+            del self._starts[key]
+
+    def find(self, shard: ShardKeys, uid: str) -> Start | None:
+        return self._starts.get((shard.base, uid))
+
+    def by_shard(self) -> dict[ShardKeys, list[RunningRow]]:
+        """A snapshot of what runs, for the renewals. Safe from another thread."""
+        rows: dict[ShardKeys, list[RunningRow]] = {}
+        for start in list(self._starts.values()):
+            rows.setdefault(start.shard, []).append(RunningRow(start.uid, start.token))
+        return rows
+
+    def __iter__(self) -> Iterator[Start]:
+        return iter(list(self._starts.values()))
+
+    def __len__(self) -> int:
+        return len(self._starts)
