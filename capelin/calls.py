@@ -1,0 +1,137 @@
+"""What can be enqueued: one ``job(...)`` that makes a request, and the two ways to send it, written once.
+
+A task, a task with options for one call, and a task known by its name only differ in how they make the request.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
+
+from typing_extensions import Unpack
+
+from capelin.codec import encode_plain
+from capelin.names import check_name
+from capelin.options import CallArguments, CallOptions, EffectiveOptions, RequestFields, TaskOptions
+from capelin.requests import JobRequest
+
+if TYPE_CHECKING:
+    from capelin.jobs import Job
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Enqueuer(Protocol):
+    """What a task needs of its app."""
+
+    @property
+    def name(self) -> str:
+        """The app's name, for messages."""
+        ...
+
+    @property
+    def defaults(self) -> TaskOptions:
+        """The options of its tasks that do not say otherwise."""
+        ...
+
+    @property
+    def check_round_trip(self) -> bool:
+        """Whether encoded arguments are read back and compared (``testing`` and ``dev``)."""
+        ...
+
+    @overload
+    async def enqueue(self, request: JobRequest[R], /) -> "Job[R]": ...
+    @overload
+    async def enqueue(self, requests: Iterable[JobRequest[Any]], /) -> "list[Job[Any]]": ...
+
+    @overload
+    def enqueue_sync(self, request: JobRequest[R], /) -> "Job[R]": ...
+    @overload
+    def enqueue_sync(self, requests: Iterable[JobRequest[Any]], /) -> "list[Job[Any]]": ...
+
+
+class Submit(ABC, Generic[P, R]):
+    """Makes requests of a task's arguments and sends them."""
+
+    @abstractmethod
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
+        """Return one job to be, for ``app.enqueue([...])``, ``then=`` and schedules. Nothing is sent.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
+        """
+
+    @abstractmethod
+    def _enqueuer(self) -> Enqueuer: ...
+
+    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Job[R]":
+        """Enqueue one job; when this returns, the job is not lost any more.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
+            PayloadTooLarge: They are too large.
+            NoApp: The task is not registered in an app.
+            EnqueueError: Redis did not confirm it in time, or refused it.
+
+        Example:
+            job = await send.enqueue("a@b.c", subject="x")
+        """
+        request = self.job(*args, **kwargs)
+        return await self._enqueuer().enqueue(request)
+
+    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> "Job[R]":
+        """Enqueue one job from code without an event loop: Django, Flask, scripts, ``def`` tasks.
+
+        Raises:
+            SyncInAsync: There is a running event loop in this thread; use ``await ...enqueue(...)``.
+            The same errors as ``enqueue`` otherwise.
+        """
+        request = self.job(*args, **kwargs)
+        return self._enqueuer().enqueue_sync(request)
+
+
+def request_fields(options: EffectiveOptions) -> RequestFields:
+    """Return what a task's options put into each of its requests; the rest the worker knows from the task."""
+    return {
+        "queue": options.queue,
+        "priority": options.priority,
+        "retention": options.retention,
+        "on_failure": options.on_failure,
+    }
+
+
+class NamedTask(Submit[..., Any]):
+    """A task that this program knows by name only: ``app.task_named("email.send", queue="emails")``.
+
+    Its arguments must be plain JSON, since no signature says what else they could be; the worker checks them.
+
+    Example:
+        await app.task_named("email.send", queue="emails").enqueue(to="a@b.c")
+    """
+
+    def __init__(self, app: Enqueuer, name: str, call: CallOptions) -> None:
+        self.name = check_name("task", name)
+        self._app = app
+        self._call = call
+        self._fields = request_fields(app.defaults.effective()) | call.request_fields()
+
+    def options(self, **options: Unpack[CallArguments]) -> "NamedTask":
+        """Return this task with options for one call, laid over those it has; ``CallOptions`` says what they mean."""
+        given = CallOptions(**options)
+        changed = {f.name: value for f in fields(given) if (value := getattr(given, f.name)) is not None}
+        return NamedTask(self._app, self.name, replace(self._call, **changed))
+
+    def job(self, *args: Any, **kwargs: Any) -> JobRequest[Any]:
+        """Return one job to be; its arguments are plain JSON.
+
+        Raises:
+            InvalidArguments: An argument is not plain JSON.
+        """
+        return JobRequest(task=self.name, args=encode_plain(self.name, args, kwargs), **self._fields)
+
+    def _enqueuer(self) -> Enqueuer:
+        return self._app
+
+    def __repr__(self) -> str:
+        return f"<NamedTask {self.name} queue={self._fields.get('queue')}>"

@@ -1,0 +1,365 @@
+"""Tasks: functions that can be enqueued, and the decorator that makes them.
+
+A task stays the plain function for whoever calls it; ``enqueue``, ``enqueue_sync``, ``job`` and ``options`` stand beside
+that. Everything that can be known at decoration is checked there.
+"""
+
+import inspect
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar, cast, overload
+
+from typing_extensions import ParamSpec, Unpack
+
+from capelin.calls import Enqueuer, NamedTask, Submit, request_fields
+from capelin.errors import InvalidOption, InvalidTask, NoApp
+from capelin.functions import RunIn, check_function, check_run_in
+from capelin.names import check_name
+from capelin.options import (
+    CallArguments,
+    CallOptions,
+    EffectiveOptions,
+    RequestFields,
+    TaskArguments,
+    TaskOptions,
+)
+from capelin.registry import TaskRegistry
+from capelin.requests import JobRequest
+from capelin.signatures import Signature
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(Submit[P, R]):
+    """A registered function, named.
+
+    Attributes:
+        name: The name it has in Redis, in the CLI and in the metrics.
+        aliases: Names under which jobs of older releases may still come.
+        function: The function itself.
+        signature: Its compiled signature.
+        run_in: ``loop`` (async functions), ``thread`` (others), or ``process``.
+        declared: The options that were given with it and its group.
+    """
+
+    def __init__(
+        self,
+        function: Callable[P, Any],
+        *,
+        name: str,
+        aliases: tuple[str, ...] = (),
+        run_in: RunIn | None = None,
+        options: TaskOptions | None = None,
+    ) -> None:
+        check_function(function, name)
+        self.name = check_name("task", name)
+        self.aliases = tuple(check_name("task", alias) for alias in aliases)
+        self.function = function
+        self.run_in: RunIn = check_run_in(function, name, run_in)
+        self.signature = Signature.of(function, name)
+        self.declared = options if options is not None else TaskOptions()
+        self._apps: list[Callable[[], Enqueuer | None]] = []
+        self._known: tuple[TaskOptions, EffectiveOptions] | None = None
+        self._plain_call = TaskCall(self, CallOptions())
+        self.__wrapped__ = function
+        self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
+        self.__module__ = function.__module__
+        self.__doc__ = function.__doc__
+
+    @property
+    def import_path(self) -> str:
+        """Where the task is found by other processes: ``billing.tasks:send``."""
+        return f"{self.__module__}:{self.__qualname__}"
+
+    @property
+    def app(self) -> Enqueuer:
+        """The app in which the task is registered.
+
+        Raises:
+            NoApp: There is none, or there are several.
+        """
+        apps = self.apps
+        if len(apps) != 1:
+            raise NoApp(task=self.name, apps=[app.name for app in apps])
+        return apps[0]
+
+    @property
+    def apps(self) -> list[Enqueuer]:
+        """The apps in which the task is registered."""
+        return [app for ref in self._apps if (app := ref()) is not None]
+
+    def attach(self, app: Enqueuer, *, keep: bool) -> None:
+        """Note an app in which the task is registered.
+
+        Args:
+            app: The app.
+            keep: Whether the task keeps the app alive: it does if it was made by the app, not if its group was included
+                in it (an app made for one test must not make the next one's tasks ambiguous).
+        """
+        if not any(known is app for known in self.apps):
+            self._apps.append((lambda: app) if keep else cast(Any, weakref.ref(app)))
+
+    def effective(self, defaults: TaskOptions) -> EffectiveOptions:
+        """Return the options that hold in an app with these defaults."""
+        known = self._known
+        if known is None or known[0] is not defaults:
+            known = self._known = (defaults, self.declared.over(defaults).effective())
+        return known[1]
+
+    def options(self, **options: Unpack[CallArguments]) -> "TaskCall[P, R]":
+        """Return the task with options for one call; ``CallOptions`` says what they mean.
+
+        Raises:
+            InvalidOption: A value makes no sense, or two do not go together.
+
+        Example:
+            await send.options(delay=60, dedupe_key="welcome:42").enqueue("a@b.c")
+        """
+        return TaskCall(self, CallOptions(**options))
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
+        """Return one job to be, for ``app.enqueue([...])``, ``then=`` and schedules. Nothing is sent.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
+        """
+        return self._plain_call.job(*args, **kwargs)
+
+    def _enqueuer(self) -> Enqueuer:
+        return self.app
+
+    def __reduce__(self) -> str:
+        # Like the function that it stands for, a task is pickled by its name.
+        return self.__qualname__
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}{self.signature}>"
+
+
+class AsyncTask(Task[P, R]):
+    """A task whose function is asynchronous: calling it gives the coroutine."""
+
+    def __init__(self, function: Callable[P, Coroutine[Any, Any, R]], **options: Any) -> None:
+        super().__init__(function, **options)
+        if hasattr(inspect, "markcoroutinefunction"):  # from 3.12: frameworks ask before they await
+            inspect.markcoroutinefunction(self)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """Call the function here and now, as if it were no task."""
+        return cast(Coroutine[Any, Any, R], self.function(*args, **kwargs))
+
+
+class SyncTask(Task[P, R]):
+    """A task whose function is a plain one; it runs in a thread, or in a process."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here and now, as if it were no task."""
+        return cast(R, self.function(*args, **kwargs))
+
+
+class TaskCall(Submit[P, R]):
+    """A task with options for one call: ``send.options(delay=60)``."""
+
+    def __init__(self, task: Task[P, R], call: CallOptions) -> None:
+        self._task = task
+        self._changes = call.request_fields()
+        self._known: tuple[EffectiveOptions, RequestFields] | None = None
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
+        """Return one job to be, with these options. Nothing is sent.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
+        """
+        task = self._task
+        apps = task.apps
+        check = any(app.check_round_trip for app in apps)
+        text = task.signature.encode(args, kwargs, check_round_trip=check)
+        return JobRequest(task=task.name, args=text, digest=task.signature.digest, **self._fields(apps))
+
+    def _enqueuer(self) -> Enqueuer:
+        return self._task.app
+
+    def _fields(self, apps: list[Enqueuer]) -> RequestFields:
+        defaults = apps[0].defaults if apps else _NO_DEFAULTS
+        effective = self._task.effective(defaults)
+        for other in apps[1:]:
+            if request_fields(self._task.effective(other.defaults)) != request_fields(effective):
+                raise NoApp(task=self._task.name, apps=[app.name for app in apps])
+        known = self._known
+        if known is None or known[0] is not effective:
+            known = self._known = (effective, request_fields(effective) | self._changes)
+        return known[1]
+
+    def __repr__(self) -> str:
+        changes = ", ".join(f"{name}={value!r}" for name, value in self._changes.items())
+        return f"<TaskCall {self._task.name} {changes}>"
+
+
+_NO_DEFAULTS = TaskOptions()
+
+
+class TaskDecorator(Protocol):
+    """What ``app.task(...)`` returns: it makes a task of the function below it."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+
+
+class TaskDecorators(ABC):
+    """The ``task`` decorator, shared by apps and groups."""
+
+    def __init__(self, *, defaults: TaskOptions | None = None, prefix: str = "") -> None:
+        self.defaults = defaults if defaults is not None else TaskOptions()
+        self.prefix = check_name("prefix", prefix) if prefix else ""
+        self.registry = TaskRegistry()
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
+    @overload
+    def task(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+        run_in: RunIn | None = None,
+        **options: Unpack[TaskArguments],
+    ) -> TaskDecorator: ...
+    def task(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        aliases: Iterable[str] = (),
+        run_in: RunIn | None = None,
+        **options: Unpack[TaskArguments],
+    ) -> Any:
+        """Make a task of a function: ``@app.task`` or ``@app.task(name="email.send", queue="emails")``.
+
+        Args:
+            function: The function, when the decorator is used without parentheses.
+            name: The task's name; the function's own by default. A group's prefix stands before either.
+            aliases: Names under which jobs of older releases may still come.
+            run_in: ``process`` for CPU-bound plain functions. Async functions run on the loop, plain ones in threads.
+            options: ``TaskOptions`` says what they mean.
+
+        Raises:
+            InvalidTask: The function cannot be a task, or the name is taken.
+            InvalidName: A name is not allowed.
+            InvalidOption: An option makes no sense.
+        """
+        declared = TaskOptions(**options).over(self.defaults if self._defaults_are_final else _NO_DEFAULTS)
+        if isinstance(aliases, str):
+            raise InvalidOption(option="aliases", value=aliases, why="expected several names, as (name,)")
+        names = tuple(aliases)
+
+        def decorate(function: Callable[..., Any]) -> Task[..., Any]:
+            if isinstance(function, Task):
+                raise InvalidTask(task=function.name, why="it is one already; decorate the function once")
+            short = name if name is not None else getattr(function, "__name__", type(function).__name__)
+            full = self.prefix + short
+            checked = check_function(function, full)
+            kind = AsyncTask if check_run_in(checked, full, run_in) == "loop" else SyncTask
+            made: Task[..., Any] = kind(checked, name=full, aliases=names, run_in=run_in, options=declared)
+            self.add_task(made)
+            return made
+
+        return decorate if function is None else decorate(function)
+
+    @abstractmethod
+    def add_task(self, task: Task[..., Any]) -> None:
+        """Register a task.
+
+        Raises:
+            InvalidTask: Its name is taken.
+        """
+
+    # A group's defaults are laid under its tasks' own options; an app's are read when a job is made, for its groups' too.
+    _defaults_are_final = False
+
+
+class Tasks(TaskDecorators):
+    """A group of tasks that knows no app: for libraries, and for apps of many modules without an import circle.
+
+    Args:
+        prefix: Stands before the name of each task (not before aliases): ``billing.``.
+        defaults: Options of its tasks that do not say otherwise.
+
+    Example:
+        >>> tasks = Tasks(prefix="billing.")
+        >>> @tasks.task
+        ... async def charge(order: int) -> None: ...
+        >>> charge.name
+        'billing.charge'
+    """
+
+    _defaults_are_final = True
+
+    def __init__(self, *, prefix: str = "", defaults: TaskOptions | None = None) -> None:
+        super().__init__(defaults=defaults, prefix=prefix)
+        self._apps: list[weakref.ref[AppTasks]] = []
+
+    def add_task(self, task: Task[..., Any]) -> None:
+        """Register a task here and in the apps that included the group."""
+        self.registry.add(task)
+        for ref in self._apps:
+            if (app := ref()) is not None:
+                app.add_group_tasks(task)
+
+    def included_in(self, app: "AppTasks") -> None:
+        """Note an app that includes the group, and give it the group's tasks."""
+        app.add_group_tasks(*self.registry.values())
+        if not any(ref() is app for ref in self._apps):
+            self._apps.append(weakref.ref(app))
+
+    def __repr__(self) -> str:
+        return f"<Tasks {self.prefix}* {len(self.registry)}>"
+
+
+class AppTasks(TaskDecorators):
+    """What an app does with tasks; ``Capelin`` is one, and is their ``Enqueuer``."""
+
+    def add_task(self, task: Task[..., Any]) -> None:
+        """Register a task that belongs to this app."""
+        self.registry.add(task)
+        task.attach(self._as_enqueuer(), keep=True)
+
+    def add_group_tasks(self, *tasks: Task[..., Any]) -> None:
+        """Register tasks of an included group, all or none."""
+        self.registry.add(*tasks)
+        for task in tasks:
+            task.attach(self._as_enqueuer(), keep=False)
+
+    def include(self, *groups: Tasks) -> None:
+        """Include groups of tasks, those that they will get later too.
+
+        Raises:
+            InvalidTask: A name is taken.
+        """
+        for group in groups:
+            group.included_in(self)
+
+    def task_named(self, name: str, *, queue: str | None = None) -> NamedTask:
+        """Return a task that this program knows by name only; its arguments must be plain JSON.
+
+        Args:
+            name: The task's name in the program that runs it.
+            queue: The queue that its workers serve; the app's default one if not given.
+
+        Example:
+            await app.task_named("email.send", queue="emails").enqueue(to="a@b.c")
+        """
+        return NamedTask(self._as_enqueuer(), name, CallOptions(queue=queue))
+
+    def _as_enqueuer(self) -> Enqueuer:
+        return cast(Enqueuer, self)
