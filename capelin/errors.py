@@ -214,6 +214,16 @@ class NoCurrentJob(CapelinError, LookupError):
         super().__init__("current_job() was called outside a job; current_job(None) returns None there")
 
 
+class NotInThisProcess(CapelinError, RuntimeError):
+    """What was asked for is in the worker's own process, and the job runs in another one (``run_in="process"``)."""
+
+    def __init__(self, *, what: str) -> None:
+        super().__init__(
+            f'{what} is not available in a job with run_in="process": it needs the worker\'s process; use a def task '
+            "without run_in, which runs in a thread"
+        )
+
+
 class WorkerLost(CapelinError):
     """The job's worker died ``max_crashes`` times while running it. Recorded by the fleet, never raised in a task."""
 
