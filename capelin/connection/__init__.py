@@ -1,7 +1,22 @@
 """The one place that knows of plain Redis, Cluster, Sentinel and the in-process server.
 
-It runs script calls in pipelines and reads them reply by reply, so that one error costs no other call's reply, and it never
-sends anything twice unless the server said that it did not run.
+It runs script calls in pipelines and reads them reply by reply, so that one error costs no other call's
+reply, and it never sends anything twice unless the server said that it did not run.
+
+    base         Connection: what the rest of capelin uses
+    books        what it holds once it is used
+    urls         how addresses are written
+    network      where the servers are: one server
+    sentinel     … the master that sentinels name
+    cluster      … many masters, and slots that move
+    delivery     scripts and their NOSCRIPT
+    shared       one attempt at a time for all who ask
+    popping      waiting for an element of a list
+    reading      waiting for an entry of a stream
+    subscribing  pub/sub
+    dial, wire   a socket: logging in; commands out, replies in
+    memory       the same without a socket
+    refusals     which error reply becomes which error
 """
 
 from capelin.connection.base import Connection, connect

@@ -1,22 +1,23 @@
 """Sends script calls and plain commands over one wire, and sees to it that the server knows the scripts.
 
-A script is loaded the first time that a wire uses it, in the same write as its call: no round trip is added, and the calls
-of one pipeline run in order. `NOSCRIPT` then only follows a `SCRIPT FLUSH`; it means that the call did not run, so exactly
-those calls are sent again. Nothing else is ever sent twice.
+A script is loaded the first time that a wire uses it, in the same write as its call: no round trip is added,
+and the calls of one pipeline run in order. `NOSCRIPT` then only follows a `SCRIPT FLUSH`; it means that the
+call did not run, so exactly those calls are sent again. Nothing else is ever sent twice.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from capelin.connection.wire import Command, Refusal, Wire
+from capelin.connection.refusals import Refusal
+from capelin.connection.wire import Command, Wire, pack
 from capelin.errors import Unreachable
 from capelin.lua.call import Script
 
-_LOADS = 3
+_RELOADS = 3
 
 
 class Errand:
-    """One command on its way: a script's call, or a plain command (`script` is None)."""
+    """One command on its way: a call of a script, or a plain command (`script` is None)."""
 
     __slots__ = ("command", "key", "script")
 
@@ -25,59 +26,90 @@ class Errand:
 
 
 async def deliver(wire: Wire, errands: Sequence[Errand], *, url: str) -> list[Any]:
-    """The raw reply to each errand: what Redis sent, a `Refusal`, or `Unreachable` where no reply was read.
+    """Send errands over one wire.
 
-    An argument that cannot be written gives its TypeError or UnicodeError in the place of the reply; the others are sent.
+    Returns:
+        For each errand what Redis sent, a `Refusal` among it, or `Unreachable` where no reply was read. An
+        errand with an argument that cannot be written gets its TypeError or ValueError, and the others are
+        sent.
     """
-    results: list[Any] = [None] * len(errands)
-    todo: Sequence[int] = range(len(errands))
-    for turn in range(_LOADS + 1):
-        scripts = _unloaded(wire, [errands[i] for i in todo])
-        commands: list[Command] = [("SCRIPT", "LOAD", script.text) for script in scripts]
-        commands += [errands[i].command for i in todo]
-        try:
-            pending = wire.send(commands)
-        except (TypeError, ValueError):
-            wire.loaded.difference_update(script.sha for script in scripts)
-            todo = _writable(wire, errands, todo, results)
-            continue
-        replies = await pending
-        loads, replies = replies[: len(scripts)], replies[len(scripts) :]
-        again: list[int] = []
-        for place, i in enumerate(todo):
-            if place >= len(replies):
-                results[i] = Unreachable(url=url, cause=f"{wire.name}: {wire.lost}")
-                continue
-            reply = results[i] = replies[place]
-            if reply.__class__ is Refusal and (script := errands[i].script) is not None and reply.code == "NOSCRIPT":
-                wire.loaded.discard(script.sha)
-                again.append(i)
-                for loaded, load in zip(scripts, loads, strict=False):
-                    if loaded.sha == script.sha and isinstance(load, Refusal):
-                        results[i] = load  # says why: a right that is missing, a text that does not compile
-        if not again or turn == _LOADS or wire.lost is not None:
+    replies, refused = await _attempt(wire, errands, url)
+    for _ in range(_RELOADS):
+        if not refused:
             break
-        todo = again
-    return results
+        again, refused_again = await _attempt(wire, [errands[i] for i in refused], url)
+        for i, reply in zip(refused, again, strict=True):
+            replies[i] = reply
+        refused = [refused[i] for i in refused_again]
+    return replies
 
 
-def _unloaded(wire: Wire, errands: Sequence[Errand]) -> list[Script]:
-    scripts: list[Script] = []
+async def _attempt(wire: Wire, errands: Sequence[Errand], url: str) -> tuple[list[Any], list[int]]:
+    """Replies, and the places of the errands whose script the server did not know."""
+    scripts = _not_loaded(wire, errands)
+    loads: list[Command] = [("SCRIPT", "LOAD", script.text) for script in scripts]
+    commands = [errand.command for errand in errands]
+    try:
+        sent = wire.send(loads + commands if loads else commands)
+    except (TypeError, ValueError):
+        return await _attempt_writable(wire, errands, scripts, url)
+    # Marked before the reply: whatever is sent behind it on this wire runs behind it.
+    wire.loaded.update(script.sha for script in scripts)
+    replies = await sent
+    refused_loads: dict[str, Refusal] = {}
+    if loads:
+        answers, replies = replies[: len(loads)], replies[len(loads) :]
+        refused_loads = {
+            script.sha: answer
+            for script, answer in zip(scripts, answers, strict=False)
+            if isinstance(answer, Refusal)
+        }
+    unread = len(errands) - len(replies)
+    replies += [Unreachable(url=url, cause=f"{wire.name}: {wire.lost}") for _ in range(unread)]
+    unknown: list[int] = []
+    for place, reply in enumerate(replies):
+        if reply.__class__ is Refusal and reply.code == "NOSCRIPT":
+            script = errands[place].script
+            if script is None:
+                continue
+            wire.loaded.discard(script.sha)
+            if wire.lost is not None:
+                replies[place] = Unreachable(url=url, cause=f"{wire.name}: {wire.lost}")
+            elif script.sha in refused_loads:
+                replies[place] = refused_loads[
+                    script.sha
+                ]  # a right that is missing, a text that does not compile
+            else:
+                unknown.append(place)
+    return replies, unknown
+
+
+def _not_loaded(wire: Wire, errands: Sequence[Errand]) -> list[Script]:
+    scripts: dict[str, Script] = {}
     for errand in errands:
         script = errand.script
         if script is not None and script.sha not in wire.loaded:
-            wire.loaded.add(script.sha)
-            scripts.append(script)
-    return scripts
+            scripts[script.sha] = script
+    return list(scripts.values())
 
 
-def _writable(wire: Wire, errands: Sequence[Errand], todo: Sequence[int], results: list[Any]) -> list[int]:
-    left: list[int] = []
-    for i in todo:
+async def _attempt_writable(
+    wire: Wire, errands: Sequence[Errand], scripts: Sequence[Script], url: str
+) -> tuple[list[Any], list[int]]:
+    """Leave out the errands that cannot be written; if it is a script's text, say so at once."""
+    pack([("SCRIPT", "LOAD", script.text) for script in scripts])
+    results: list[Any] = [None] * len(errands)
+    writable: list[int] = []
+    for place, errand in enumerate(errands):
         try:
-            wire.check(errands[i].command)
+            pack([errand.command])
         except (TypeError, ValueError) as error:
-            results[i] = error
+            results[place] = error
         else:
-            left.append(i)
-    return left
+            writable.append(place)
+    if not writable:
+        return results, []
+    replies, unknown = await _attempt(wire, [errands[place] for place in writable], url)
+    for place, reply in zip(writable, replies, strict=True):
+        results[place] = reply
+    return results, [writable[place] for place in unknown]

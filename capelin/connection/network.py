@@ -1,18 +1,20 @@
-"""Where the servers are. A `Network` opens wires and carries errands to the right one; this module has those with one server.
+"""Where the servers are: a `Network` opens wires and carries errands to the right one.
 
-Plain Redis, Sentinel and the in-process server differ only in how a wire is opened, so they share `OneServer`.
+Plain Redis, Sentinel and the in-process server differ only in how a wire is opened, so they share
+`OneServer`.
 """
 
-import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from capelin.connection.delivery import Errand, deliver
-from capelin.connection.dial import Dialler, refused
-from capelin.connection.urls import Address
-from capelin.connection.wire import Refusal, Wire
-from capelin.errors import ConfigurationError, RedisRefused, Unreachable
+from capelin.connection.refusals import Refusal, afresh
+from capelin.connection.shared import Shared
+from capelin.connection.wire import Wire
+from capelin.errors import RedisRefused, Unreachable
+
+Dial = Callable[[], Coroutine[Any, Any, Wire]]
 
 
 class Network(ABC):
@@ -26,29 +28,31 @@ class Network(ABC):
 
     @abstractmethod
     async def carry(self, errands: Sequence[Errand]) -> list[Any]:
-        """The reply to each errand; never raises for one: an exception in the place of a reply that was not read."""
+        """As `deliver`, each errand to the server that has its key (any server when it has none)."""
 
     @abstractmethod
-    def group(self, key: str) -> int:
-        """Keys of one group may be named by one command."""
-
-    @abstractmethod
-    async def open(self, key: str | None) -> Wire:
-        """A wire of the caller's own, to the server that has this key."""
-
-    def learn(self, refusal: Refusal) -> None:  # noqa: B027 -- only a Cluster has something to learn
-        """Take in a redirection."""
-
-    def doubt(self) -> None:  # noqa: B027 -- only a Cluster keeps a map
-        """A wire was lost: find the servers anew before the next errand."""
+    async def carry_to(self, master: str, errands: Sequence[Errand]) -> list[Any]:
+        """As `deliver`, to one of `masters`."""
 
     @abstractmethod
     async def masters(self) -> list[str]:
         """Names of the servers that hold data."""
 
     @abstractmethod
-    async def carry_to(self, master: str, errands: Sequence[Errand]) -> list[Any]:
-        """As `carry`, to one master."""
+    async def open(self, key: str | None) -> Wire:
+        """A wire of the caller's own, to the server that has this key (any server for None)."""
+
+    @abstractmethod
+    def group(self, key: str) -> int:
+        """Keys of one group may be named by one command."""
+
+    @abstractmethod
+    def learn(self, refusal: Refusal) -> None:
+        """Take in a redirection that came over a wire from `open`."""
+
+    @abstractmethod
+    def doubt(self) -> None:
+        """A wire from `open` was lost: find the servers anew before the next errand."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -56,112 +60,87 @@ class Network(ABC):
 
 
 class Line:
-    """One shared wire, opened when it is first needed and again after it was lost."""
+    """One shared wire: opened when it is first needed, and again after it was lost."""
 
-    def __init__(self, dial: Callable[[], Awaitable[Wire]]) -> None:
+    def __init__(self, dial: Dial, *, url: str) -> None:
         self._dial = dial
-        self._lock = asyncio.Lock()
+        self._opening = Shared(self._open, url=url)
         self.wire: Wire | None = None
 
+    @property
+    def up(self) -> Wire | None:
+        """The wire, if it is open."""
+        wire = self.wire
+        return wire if wire is not None and wire.lost is None else None
+
+    @property
+    def down(self) -> bool:
+        """Whether there is no wire, and none under way."""
+        return self.up is None and not self._opening.under_way
+
     async def get(self) -> Wire:
-        """The wire, connected.
+        """The wire, opened if need be.
 
         Raises:
             Unreachable, RedisRefused, ConfigurationError: As `Dialler.open`.
         """
-        async with self._lock:
-            if self.wire is None or self.wire.lost is not None:
-                self.wire = await self._dial()
-            return self.wire
+        return self.up or await self._opening.get()
 
     async def close(self) -> None:
+        """Close the wire and whatever attempt to open it is under way."""
+        await self._opening.close()
         if self.wire is not None:
             await self.wire.close()
+
+    async def _open(self) -> Wire:
+        self.wire = await self._dial()
+        return self.wire
 
 
 class OneServer(Network):
     """All keys on one server."""
 
-    def __init__(self, dial: Callable[[], Awaitable[Wire]], *, url: str, name: str) -> None:
+    def __init__(self, dial: Dial, *, url: str, name: str) -> None:
         self._dial, self._url, self.name = dial, url, name
-        self._line = Line(dial)
+        self._line = Line(dial, url=url)
 
     async def carry(self, errands: Sequence[Errand]) -> list[Any]:
-        wire = self._line.wire
-        if wire is None or wire.lost is not None:
+        """As `Network.carry`."""
+        wire = self._line.up
+        if wire is None:
             try:
                 wire = await self._line.get()
             except (Unreachable, RedisRefused) as error:
-                return [error, *(again(error) for _ in errands[1:])]
+                return [afresh(error) for _ in errands]
         replies = await deliver(wire, errands, url=self._url)
         for reply in replies:
-            if reply.__class__ is Refusal and "READONLY" in reply.message:
-                wire.drop("the server is a replica now")  # the next call looks for the master anew
+            if reply.__class__ is Refusal and reply.says("READONLY"):
+                wire.drop("it is a replica now")  # so that the next call looks for the master
                 break
         return replies
 
-    def group(self, key: str) -> int:  # noqa: ARG002 -- one server has all keys
-        return 0
-
-    async def open(self, key: str | None) -> Wire:  # noqa: ARG002
-        return await self._dial()
-
-    async def masters(self) -> list[str]:
-        return [(await self._line.get()).name]
-
     async def carry_to(self, master: str, errands: Sequence[Errand]) -> list[Any]:  # noqa: ARG002
+        """As `Network.carry_to`."""
         return await self.carry(errands)
 
+    async def masters(self) -> list[str]:
+        """As `Network.masters`."""
+        return [(await self._line.get()).name]
+
+    async def open(self, key: str | None) -> Wire:  # noqa: ARG002 -- the one server has all keys
+        """As `Network.open`."""
+        return await self._dial()
+
+    def group(self, key: str) -> int:  # noqa: ARG002 -- the one server has all keys
+        """As `Network.group`."""
+        return 0
+
+    def learn(self, refusal: Refusal) -> None:
+        """As `Network.learn`: nobody redirects."""
+
+    def doubt(self) -> None:
+        """As `Network.doubt`: the address is asked for at each connect."""
+
     async def close(self) -> None:
+        """As `Network.close`."""
         await self._line.close()
-
-
-def again(error: Unreachable | RedisRefused) -> Unreachable | RedisRefused:
-    """A fresh instance for each caller: a raised exception collects the traceback of whoever raised it."""
-    if isinstance(error, Unreachable):
-        return Unreachable(url=error.url, cause=error.cause)
-    return RedisRefused(message=error.message, script=error.script)
-
-
-async def find_master(
-    sentinels: Sequence[Address], service: str, *, ask: Dialler, data: Dialler, url: str
-) -> Wire:
-    """A wire to the master that the sentinels name, checked to be one.
-
-    Raises:
-        Unreachable: No sentinel answers, or the one they name does not say that it is the master (a failover is under way).
-        ConfigurationError: A sentinel answers and knows no service of that name.
-    """
-    causes: list[str] = []
-    unknown = False
-    for sentinel in sentinels:
-        try:
-            wire = await ask.open(sentinel)
-        except Unreachable as error:
-            causes.append(error.cause)
-            continue
-        replies = await wire.send([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)])
-        await wire.close()
-        if not replies or isinstance(replies[0], Refusal):
-            causes.append(f"{sentinel}: {replies[0].message if replies else wire.lost}")
-            continue
-        if replies[0] is None:
-            unknown = True
-            continue
-        host, port = replies[0]
-        try:
-            master = await data.open(Address(host.decode(), int(port)))
-        except Unreachable as error:
-            causes.append(error.cause)
-            continue
-        role = await master.send([("ROLE",)])
-        if role and isinstance(role[0], Refusal) and role[0].code != "NOPERM":
-            await master.close()
-            raise refused(url, master.name, role[0])
-        if role and (isinstance(role[0], Refusal) or role[0][0] == b"master"):
-            return master
-        causes.append(f"{master.name}: {master.lost or 'it is not the master (a failover may be under way)'}")
-        await master.close()
-    if unknown and not causes:
-        raise ConfigurationError(f"{url}: no sentinel knows a service {service!r}; check the name after the last host")
-    raise Unreachable(url=url, cause="; ".join(causes))

@@ -1,32 +1,44 @@
-"""Waits for a token on lists with `BLPOP`, on wires of its own, and loses none.
+"""Waits for an element of a list with `BLPOP`, on wires of its own, and loses none.
 
-A `BLPOP` that was sent may pop at any moment until its reply is read, whatever became of the caller. So a wait goes on when
-its caller is cancelled or got an answer from another slot, and the next `pop` joins it; a wait whose keys nobody asks for any
-more is unblocked, and a token that it popped meanwhile is pushed back.
+A `BLPOP` that was sent may pop at any moment until its reply is read, whatever became of its caller. So a
+wait goes on when its caller was cancelled or got an answer from another slot, and the next `pop` joins it; a
+wait whose lists nobody asks for any more is unblocked, and an element that it popped meanwhile is pushed
+back.
 """
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from capelin.connection.delivery import Errand
-from capelin.connection.dial import refused
 from capelin.connection.network import Network
-from capelin.connection.wire import Refusal, Wire
+from capelin.connection.refusals import Refusal, to_error
+from capelin.connection.wire import Wire
 from capelin.errors import Unreachable
 
-_MOVING_PAUSE = 0.1  # while a slot moves, a wait in it is a pause
+_MOVING_PAUSE = 0.1  # while a slot moves, waiting in it is a pause
 _SHORTEST = 0.01  # Redis 6 rounds less to 0, which means for ever
+_UNBLOCK_AGAIN = 0.01
+_CLOSING_SECONDS = 1
+
+
+class _Popped(NamedTuple):
+    key: str
+    element: bytes
+
+
+class _Line(NamedTuple):
+    wire: Wire
+    client_id: int  # 0 if the server does not tell
 
 
 class _Wait:
-    """One `BLPOP` under way, for the keys of one slot."""
+    """One `BLPOP` under way, for lists of one group."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = frozenset(keys)
-        self.wire: Wire | None = None
-        self.client_id = 0
-        self.task: asyncio.Task[tuple[str, bytes] | None]
+        self.line: _Line | None = None
+        self.task: asyncio.Task[_Popped | None]
 
 
 class Popper:
@@ -35,129 +47,129 @@ class Popper:
     def __init__(self, network: Network, *, url: str) -> None:
         self._network, self._url = network, url
         self._waits: dict[int, _Wait] = {}
-        self._idle: dict[int, tuple[Wire, int]] = {}
-        self._retired: set[asyncio.Task[None]] = set()
+        self._idle: dict[int, _Line] = {}
+        self._settling: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def pop(self, keys: Sequence[str], seconds: float) -> str | None:
-        """The key that a token was popped from; None when there was none in time.
+        """The list that an element was popped from; None when there was none in time.
 
         Raises:
-            Unreachable: A server was lost, and no other had a token within the time.
+            Unreachable, RedisRefused: A server was lost or refused, and no other had an element within the
+                time.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         groups: dict[int, list[str]] = {}
         for key in keys:
             groups.setdefault(self._network.group(key), []).append(key)
-        for group, wait in list(self._waits.items()):
-            if wait.keys != frozenset(groups.get(group, ())):
-                self._retire(group, wait)
-        for group, wanted in groups.items():
-            if group not in self._waits:
-                self._start(group, wanted, deadline - loop.time())
-        failure: Exception | None = None
+        self._leave_out(groups)
+        failure: BaseException | None = None
+        remaining = seconds
         while groups:
-            now = loop.time()
-            waits = {self._waits[group].task: group for group in groups}
-            # Our own clock ends the wait: the server looks at its clock only ten times a second.
-            done, _ = await asyncio.wait(
-                waits, timeout=max(0, deadline - now), return_when=asyncio.FIRST_COMPLETED
-            )
-            if not done:
-                break
+            for group, members in groups.items():
+                if group not in self._waits:
+                    self._start(group, members, remaining)
+            tasks = {self._waits[group].task: group for group in groups}
+            # Our own clock ends the wait: the server looks at its clock ten times a second.
+            done, _ = await asyncio.wait(tasks, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                group = waits[task]
+                group = tasks[task]
                 del self._waits[group]
-                try:
-                    popped = task.result()
-                except Exception as error:  # noqa: BLE001 -- raised below, when the other servers had their chance
-                    failure = error
-                    del groups[group]
-                    continue
-                if popped is not None:
-                    return popped[0]
-                remaining = deadline - loop.time()
-                if remaining <= _SHORTEST:
-                    return None
-                self._start(group, groups[group], remaining)
+                outcome = self._outcome(task)
+                if isinstance(outcome, _Popped):
+                    return outcome.key
+                if outcome is not None:
+                    failure = outcome
+                    del groups[group]  # the other servers may still have something
+            remaining = deadline - loop.time()
+            if remaining < _SHORTEST:
+                break
         if failure is not None:
             raise failure
         return None
 
     async def close(self) -> None:
-        """End every wait; a token that was popped meanwhile is pushed back."""
-        for group, wait in list(self._waits.items()):
-            self._retire(group, wait)
-        if self._retired:
-            await asyncio.wait(self._retired)
-        for wire, _ in self._idle.values():
-            await wire.close()
+        """End every wait; an element that was popped meanwhile is pushed back."""
+        self._closed = True
+        lines = [wait.line for wait in self._waits.values() if wait.line is not None]
+        self._leave_out({})
+        if self._settling:
+            await asyncio.wait(self._settling, timeout=_CLOSING_SECONDS)
+        for line in [*lines, *self._idle.values()]:
+            await line.wire.close()
         self._idle.clear()
+        if self._settling:
+            await asyncio.wait(self._settling)
+
+    def _leave_out(self, groups: dict[int, list[str]]) -> None:
+        """Give up the waits for anything else than these lists, and wires that none of them needs."""
+        for group, wait in list(self._waits.items()):
+            if wait.keys != frozenset(groups.get(group, ())):
+                del self._waits[group]
+                task = asyncio.get_running_loop().create_task(self._settle(wait))
+                self._settling.add(task)
+                task.add_done_callback(self._settling.discard)
+        for group in [group for group in self._idle if group not in groups]:
+            self._idle.pop(group).wire.drop("not needed any more")
+
+    def _outcome(self, task: asyncio.Task[_Popped | None]) -> _Popped | BaseException | None:
+        if task.cancelled():
+            return Unreachable(url=self._url, cause="the wait was ended")
+        return task.exception() or task.result()
 
     def _start(self, group: int, keys: Sequence[str], seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        wait = _Wait(keys)
-        wait.task = loop.create_task(self._block(group, wait, keys, max(seconds, _SHORTEST)))
-        self._waits[group] = wait
+        wait = self._waits[group] = _Wait(keys)
+        wait.task = asyncio.get_running_loop().create_task(self._block(group, wait, keys, seconds))
+        wait.task.add_done_callback(_seen)
 
-    async def _block(self, group: int, wait: _Wait, keys: Sequence[str], seconds: float) -> tuple[str, bytes] | None:
-        wire, client_id = self._idle.pop(group, (None, 0))
-        if wire is None or wire.lost is not None:
-            wire = await self._network.open(keys[0])
-            [client_id] = await wire.send([("CLIENT", "ID")]) or [0]
-        wait.wire, wait.client_id = wire, client_id if isinstance(client_id, int) else 0
-        replies = await wire.send([("BLPOP", *keys, round(seconds, 3))])
+    async def _block(self, group: int, wait: _Wait, keys: Sequence[str], seconds: float) -> _Popped | None:
+        line = self._idle.pop(group, None)
+        if line is None or line.wire.lost is not None:
+            line = await self._open(keys[0])
+        wait.line = line
+        wire = line.wire
+        replies = await wire.send([("BLPOP", *keys, round(max(seconds, _SHORTEST), 3))])
         if not replies:
             self._network.doubt()
             raise Unreachable(url=self._url, cause=f"{wire.name}: {wire.lost}")
         reply = replies[0]
-        if isinstance(reply, Refusal):
-            if reply.code in {"ASK", "MOVED", "TRYAGAIN"}:
-                self._network.learn(reply)
-                await wire.close()
-                await asyncio.sleep(min(seconds, _MOVING_PAUSE))
-                return None
-            self._keep(group, wire, wait.client_id)
-            raise refused(self._url, wire.name, reply)
-        self._keep(group, wire, wait.client_id)
-        return None if reply is None else (reply[0].decode(), reply[1])
-
-    def _keep(self, group: int, wire: Wire, client_id: int) -> None:
-        if group in self._idle:
-            wire.drop("not needed")
+        if isinstance(reply, Refusal) and (reply.redirects or reply.code == "TRYAGAIN"):
+            self._network.learn(reply)
+            wire.drop("its slot moved")
+            await asyncio.sleep(min(seconds, _MOVING_PAUSE))
+            return None
+        if self._closed or group in self._idle:
+            wire.drop("not needed any more")
         else:
-            self._idle[group] = (wire, client_id)
+            self._idle[group] = line
+        if isinstance(reply, Refusal):
+            raise to_error(reply, url=self._url, server=wire.name)
+        return None if reply is None else _Popped(reply[0].decode(), reply[1])
 
-    def _retire(self, group: int, wait: _Wait) -> None:
-        del self._waits[group]
-        task = asyncio.get_running_loop().create_task(self._settle(wait))
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+    async def _open(self, key: str) -> _Line:
+        wire = await self._network.open(key)
+        replies: list[Any] = await wire.send([("CLIENT", "ID")])
+        client_id = replies[0] if replies else 0
+        return _Line(wire, client_id if isinstance(client_id, int) else 0)
 
     async def _settle(self, wait: _Wait) -> None:
+        """End a wait that nobody needs, without losing what it may pop until its end."""
         while not wait.task.done():
-            if wait.wire is not None and wait.client_id and wait.wire.lost is None:
-                errand = Errand(("CLIENT", "UNBLOCK", wait.client_id))
-                [reply] = await self._network.carry_to(wait.wire.name, [errand])
-                if reply == 1 or not isinstance(reply, int):
+            line = wait.line
+            if line is not None and line.client_id:
+                errand = Errand(("CLIENT", "UNBLOCK", line.client_id))
+                [reply] = await self._network.carry_to(line.wire.name, [errand])
+                if reply != 0:  # it is unblocked, or may not be and ends by itself
                     await asyncio.wait([wait.task])
                     break
-            await asyncio.wait([wait.task], timeout=0.01)
-        try:
-            popped = wait.task.result()
-        except Exception:  # noqa: BLE001 -- nobody waits for it any more, and it holds no token
-            return
-        if popped is not None:
-            key, token = popped
-            await self._network.carry([Errand(("LPUSH", key, token), key=key)])
+            await asyncio.wait([wait.task], timeout=_UNBLOCK_AGAIN)
+        popped = self._outcome(wait.task)
+        if isinstance(popped, _Popped):
+            await self._network.carry([Errand(("LPUSH", popped.key, popped.element), key=popped.key)])
 
 
-def stream_entries(reply: Any) -> list[tuple[str, dict[str, str]]]:
-    """What `XREAD` of one stream returned, as (id, fields)."""
-    if not reply:
-        return []
-    entries: list[tuple[str, dict[str, str]]] = []
-    for entry_id, flat in reply[0][1]:
-        texts = [text.decode(errors="replace") for text in flat or ()]
-        entries.append((entry_id.decode(), dict(zip(texts[::2], texts[1::2], strict=False))))
-    return entries
+def _seen(task: asyncio.Task[Any]) -> None:
+    """A wait whose caller is gone may fail without anybody asking."""
+    if not task.cancelled():
+        task.exception()

@@ -1,7 +1,7 @@
-"""Redis URLs, read once and strictly: a misspelt address is refused with a hint before anything touches the network.
+"""Redis URLs, read once and strictly: a misspelt address is refused with a hint, before any network.
 
-Only this module knows how an address is written; the rest of the package sees a `Target`. Passwords never leave it in
-print: `Target.url` and every error show `***` in their place.
+Only this module knows how an address is written; the rest of the package sees a `Target`. Passwords never leave
+it in print: `Target.url` and every error show `***` in their place.
 """
 
 import difflib
@@ -33,7 +33,15 @@ _EXAMPLES: dict[str, str] = {
 }
 _PORTS: dict[Kind, int] = {"redis": 6379, "cluster": 6379, "sentinel": 26379, "memory": 0}
 _TLS_OPTIONS = frozenset(
-    {"ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile", "ssl_password"}
+    {
+        "ssl_ca_certs",
+        "ssl_ca_path",
+        "ssl_cert_reqs",
+        "ssl_certfile",
+        "ssl_check_hostname",
+        "ssl_keyfile",
+        "ssl_password",
+    }
 )
 _LOGIN_OPTIONS = frozenset({"client_name", "password", "username"})
 _SENTINEL_OPTIONS = frozenset({"sentinel_password", "sentinel_username"})
@@ -139,6 +147,9 @@ def parse_url(url: str) -> Target:
 class _Reader:
     """Takes one URL apart; every refusal names the URL as it may be printed."""
 
+    kind: Kind
+    encrypted: bool
+
     def __init__(self, url: str) -> None:
         self.printable = hide_password(url)
         scheme, mark, rest = url.strip().partition("://")
@@ -191,7 +202,9 @@ class _Reader:
     def _unix(self) -> Target:
         path = unquote(self.place)
         if not path.startswith("/"):
-            raise self.refusal("the path of a Unix socket is absolute, like unix:///run/redis/redis.sock?db=0")
+            raise self.refusal(
+                "the path of a Unix socket is absolute, like unix:///run/redis/redis.sock?db=0"
+            )
         return Target(
             kind="redis",
             url=self.printable,
@@ -235,7 +248,9 @@ class _Reader:
         )
 
     def _address(self, text: str) -> Address:
-        match = re.fullmatch(r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]\s]*))(?::(?P<port>[^:]*))?", text)
+        match = re.fullmatch(
+            r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]\s]*))(?::(?P<port>[^:]*))?", text
+        )
         if match is None:
             raise self.refusal(f"{text!r} is not host:port (an IPv6 address stands in brackets: [::1]:6379)")
         host = unquote(match["v6"] or match["host"] or "")
@@ -243,7 +258,11 @@ class _Reader:
             raise self.refusal(f"a host is missing; it looks like {_EXAMPLES[self.kind]}")
         port = match["port"] or str(_PORTS[self.kind])
         if not (port.isascii() and port.isdigit() and 0 < int(port) <= _MAX_PORT):
-            hint = "; percent-encode the password's special characters" if ":" in text and "@" in self.printable else ""
+            hint = (
+                "; percent-encode the password's special characters"
+                if ":" in text and "@" in self.printable
+                else ""
+            )
             raise self.refusal(f"port {port!r} is not a number from 1 to {_MAX_PORT}{hint}")
         return Address(host or "localhost", int(port))
 

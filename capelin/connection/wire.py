@@ -1,11 +1,11 @@
-"""One socket to one Redis server: commands go out in order, replies come back in order, many callers share it.
+"""One socket to one Redis server: commands go out in order, replies come in in order, many callers share it.
 
-A command is sent at most once, whatever happens: nothing here retries. A caller that is cancelled leaves its place in
-the line, so that its late reply is read and dropped and everybody behind it gets their own. When the socket is lost, each
-caller gets the replies that were read, and the reason why there are no more.
+A command is sent at most once, whatever happens: nothing here sends again. A caller that is cancelled leaves
+its place in the line, so that its late reply is read and dropped and everybody behind it gets their own. When
+the socket is lost, each caller gets the replies that were read, and the reason why there are no more.
 
-Silence is counted in turns of the event loop, not by the clock alone: a loop that was blocked for longer than the timeout
-reads the answer that waited for it, and does not take its own absence for the server's.
+Silence is counted in turns of the event loop, not by the clock alone: a loop that was blocked for longer than
+the timeout reads the answer that waited for it, and does not take its own absence for the server's.
 """
 
 import asyncio
@@ -15,37 +15,27 @@ from typing import Any, Protocol, cast
 
 import hiredis
 
-Command = tuple[str | bytes | int | float, ...]
+from capelin.connection.refusals import Refusal
 
-_TICKS = 4
+Argument = str | bytes | int | float
+Command = tuple[Argument, ...]
 
+_TICKS = 4  # how often silence is looked at within its limit
+_CLOSING_SECONDS = 1
 
-class Refusal(Exception):  # noqa: N818 -- a reply, kept as a value
-    """An error reply, as the server sent it."""
-
-    @property
-    def message(self) -> str:
-        return str(self)
-
-    @property
-    def code(self) -> str:
-        """The first word: `NOSCRIPT`, `MOVED`, `ERR`, …"""
-        return str(self).partition(" ")[0]
-
-
-class _GarbledError(Exception):
-    """What came over the socket is not RESP."""
+# hiredis's own annotation says that a command has exactly one word.
+_pack = cast(Callable[[Command], bytes], hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
 
 
 class Wire(Protocol):
-    """What the rest of the package needs of a line to a server; `SocketWire` and the in-process one have it.
+    """A line to a server: `SocketWire`, or `MemoryWire` without a socket.
 
     Attributes:
         name: The server, for people.
         loaded: The SHA-1 of every script that was loaded over this wire.
         lost: Why there is no connection any more; None while there is one.
-        on_message: Receives what arrives without having been asked for (pub/sub).
-        on_lost: Called once, when the connection is lost or closed.
+        on_message: Receives what is pushed to subscribers; must not raise.
+        on_lost: Called once, when the connection is lost or closed; must not raise.
     """
 
     name: str
@@ -55,11 +45,11 @@ class Wire(Protocol):
     on_lost: Callable[[], None] | None
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
-        """Send commands; the result holds their replies, fewer if the connection was lost before the last."""
-        ...
+        """Send commands; the result holds their replies, fewer if the connection was lost before the last.
 
-    def check(self, command: Command) -> None:
-        """Raise what `send` would raise for an argument that cannot be written: TypeError or UnicodeError."""
+        Raises:
+            TypeError, ValueError: For an argument that cannot be written; nothing was sent.
+        """
         ...
 
     def drop(self, why: str) -> None:
@@ -67,26 +57,17 @@ class Wire(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close and wait until the socket is gone."""
+        """Close and wait until the connection is gone."""
         ...
 
 
-class _Batch:
-    """Commands that were sent together."""
-
-    __slots__ = ("future", "replies", "want")
-
-    def __init__(self, future: asyncio.Future[list[Any]], want: int) -> None:
-        self.future, self.want = future, want
-        self.replies: list[Any] = []
-
-
 class SocketWire(asyncio.Protocol):
-    """A `Wire` over a socket. Made by `capelin.connection.dial.dial`, which logs in first.
+    """A `Wire` over a socket; a `Dialler` makes them and logs in.
 
     Args:
         name: The server, for people.
-        silence: Seconds without a byte from the server, while it owes a reply, after which the connection counts as lost.
+        silence: Seconds without a byte from the server, while it owes a reply, until the connection counts as
+            lost.
     """
 
     def __init__(self, *, name: str, silence: float) -> None:
@@ -97,142 +78,166 @@ class SocketWire(asyncio.Protocol):
         self.on_lost: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._owed: deque[_Batch] = deque()
-        self._out: list[bytes] = []
-        self._reader = hiredis.Reader(protocolError=_GarbledError, replyError=Refusal, notEnoughData=...)
         self._gone: asyncio.Future[None] = self._loop.create_future()
+        self._owed: deque[_Batch] = deque()
+        self._unwritten: list[bytes] = []
+        self._reader = hiredis.Reader(protocolError=_GarbledError, replyError=Refusal, notEnoughData=_MORE)
         self._tick: asyncio.TimerHandle | None = None
         self._heard = False
-        self._unsent = 0
         self._silent_ticks = 0
+        self._unsent = 0
 
     def __repr__(self) -> str:
         return f"<SocketWire {self.name}{f' lost: {self.lost}' if self.lost else ''}>"
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
-        """As `Wire.send`.
-
-        Raises:
-            TypeError, UnicodeError: For an argument that cannot be written; nothing was sent.
-        """
+        """As `Wire.send`."""
         data = pack(commands)
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         if self.lost is not None or self._transport is None or not commands:
             future.set_result([])
             return future
-        owed = self._owed
-        if owed:
-            # Replies are under way: what else is sent in this turn of the loop goes out in one write.
-            if not self._out:
-                self._loop.call_soon(self._flush)
-            self._out.append(data)
+        if self._owed:
+            # A reply is under way: whatever else is sent in this turn of the loop goes out in one write.
+            if not self._unwritten:
+                self._loop.call_soon(self._write)
+            self._unwritten.append(data)
         else:
             self._transport.write(data)
             if self._tick is None:
-                self._watch()
-        owed.append(_Batch(future, len(commands)))
+                self._heard, self._silent_ticks = True, 0
+                self._tick = self._loop.call_later(self.silence / _TICKS, self._listened)
+        self._owed.append(_Batch(future, len(commands)))
         return future
 
-    def check(self, command: Command) -> None:
-        hiredis.pack_command(command)
-
     def drop(self, why: str) -> None:
+        """As `Wire.drop`."""
         self._lose(why)
         if self._transport is not None:
             self._transport.abort()
 
     async def close(self) -> None:
+        """As `Wire.close`."""
         self._lose("the connection was closed")
-        if self._transport is not None:
-            self._transport.close()
-            await asyncio.wait([self._gone], timeout=1)
+        if self._transport is None:
+            return
+        self._transport.close()
+        await asyncio.wait([self._gone], timeout=_CLOSING_SECONDS)
+        if not self._gone.done():  # a peer that does not take part in the end of TLS
             self._transport.abort()
+            await asyncio.wait([self._gone], timeout=_CLOSING_SECONDS)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop when the socket is open."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        """Called by the event loop: hand each reply to the batch that it belongs to."""
+        if self.lost is not None:
+            return
         self._heard = True
-        reader, owed = self._reader, self._owed
-        reader.feed(data)
+        owed, reader = self._owed, self._reader
         try:
-            while (reply := reader.gets()) is not ...:
-                if not owed or (self.on_message is not None and _is_push(reply)):
-                    self._unasked(reply)
-                    continue
-                batch = owed[0]
-                batch.replies.append(reply)
-                if len(batch.replies) == batch.want:
-                    owed.popleft()
-                    if not batch.future.done():
-                        batch.future.set_result(batch.replies)
+            reader.feed(data)
+            while (reply := reader.gets()) is not _MORE:
+                if self.on_message is not None and _is_message(reply):
+                    self.on_message(reply)
+                elif owed:
+                    batch = owed[0]
+                    batch.replies.append(reply)
+                    if len(batch.replies) == batch.size:
+                        owed.popleft()
+                        batch.end()
+                else:
+                    self.drop(
+                        reply.message if isinstance(reply, Refusal) else "it sent what nobody asked for"
+                    )
+                    return
         except _GarbledError as error:
-            self.drop(f"it does not speak Redis's protocol: {error}")
-
-    def eof_received(self) -> bool:
-        return False
+            self.drop(f"it does not speak the protocol of Redis: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop when the socket is gone."""
         self._lose(f"the connection broke: {exc}" if exc else "the server closed the connection")
         if not self._gone.done():
             self._gone.set_result(None)
 
-    def _flush(self) -> None:
-        if self._out and self._transport is not None:
-            self._transport.write(b"".join(self._out))
-        self._out.clear()
-
-    def _unasked(self, reply: Any) -> None:
-        if isinstance(reply, list) and self.on_message is not None:
-            self.on_message(cast(list[Any], reply))
-        elif isinstance(reply, Refusal):
-            self.drop(reply.message)
+    def _write(self) -> None:
+        if self._unwritten and self._transport is not None:
+            self._transport.write(b"".join(self._unwritten))
+            self._unwritten.clear()
 
     def _lose(self, why: str) -> None:
         if self.lost is not None:
             return
         self.lost = why
-        self._out.clear()
+        self._unwritten.clear()
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
         owed = list(self._owed)
         self._owed.clear()
         for batch in owed:
-            if not batch.future.done():
-                batch.future.set_result(batch.replies)
+            batch.end()
         if self.on_lost is not None:
             self.on_lost()
 
-    def _watch(self) -> None:
-        self._heard, self._silent_ticks = False, -1
-        self._tick = self._loop.call_later(self.silence / _TICKS, self._ticked)
-
-    def _ticked(self) -> None:
+    def _listened(self) -> None:
+        """A tick: has anything moved since the last one?"""
         self._tick = None
-        if not self._owed:
+        if not self._owed or self._transport is None:
             return
-        unsent = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        if self._heard or 0 < unsent < self._unsent:
-            self._silent_ticks = -1
+        unsent = self._transport.get_write_buffer_size()
+        if self._heard or unsent < self._unsent:
+            self._silent_ticks = 0
+        else:
+            self._silent_ticks += 1
         self._heard, self._unsent = False, unsent
-        self._silent_ticks += 1
         if self._silent_ticks >= _TICKS:
             self.drop(f"no answer within {self.silence:g} s")
             return
-        self._tick = self._loop.call_later(self.silence / _TICKS, self._ticked)
-
-
-def _is_push(reply: Any) -> bool:
-    return reply.__class__ is list and reply and reply[0] == b"message"
+        self._tick = self._loop.call_later(self.silence / _TICKS, self._listened)
 
 
 def pack(commands: Sequence[Command]) -> bytes:
     """Commands as they go over the socket.
 
     Raises:
-        TypeError, UnicodeError: For an argument that cannot be written.
+        TypeError, ValueError: For an argument that cannot be written.
     """
     if len(commands) == 1:
-        return hiredis.pack_command(commands[0])
-    return b"".join([hiredis.pack_command(command) for command in commands])
+        return _pack(commands[0])
+    return b"".join([_pack(command) for command in commands])
+
+
+class _Batch:
+    """Commands that were sent together, and the replies so far."""
+
+    __slots__ = ("future", "replies", "size")
+
+    def __init__(self, future: asyncio.Future[list[Any]], size: int) -> None:
+        self.future, self.size = future, size
+        self.replies: list[Any] = []
+
+    def end(self) -> None:
+        if not self.future.done():
+            self.future.set_result(self.replies)
+
+
+class _More:
+    """What the reader says when it has no whole reply."""
+
+
+class _GarbledError(Exception):
+    """What came over the socket is not RESP."""
+
+
+_MORE = _More()
+
+
+def _is_message(reply: Any) -> bool:
+    match reply:
+        case [b"message", *_]:
+            return True
+        case _:
+            return False
