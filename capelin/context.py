@@ -4,14 +4,14 @@ The executor makes one ``JobContext`` a start and sets it for the coroutine or t
 """
 
 import asyncio
-import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from capelin.errors import InvalidOption, NoCurrentJob, NotInThisProcess, SyncInAsync
+from capelin.narrow import is_number
 
 ReportProgress = Callable[[float, str], Awaitable[None]]
 ReportProgressSync = Callable[[float, str], None]
@@ -72,7 +72,8 @@ class JobContext:
             is_leader: Tells whether this worker leads the scheduler at the moment.
             is_cancelled: Tells whether somebody asked to cancel the job. Called from any thread.
             report: Writes the progress (a fraction, a message) to the job's record.
-            report_sync: The same for other threads than the event loop's; it returns when the progress is written.
+            report_sync: The same for other threads than the event loop's; it returns when the progress is
+                written.
         """
         self.id, self.task, self.queue, self.shard = id, task, queue, shard
         self.attempt, self.token, self.crashes = attempt, token, crashes
@@ -92,7 +93,10 @@ class JobContext:
 
     @property
     def cancelled(self) -> bool:
-        """Whether somebody asked to cancel the job. Async and process jobs are stopped; a thread's job looks here and returns."""
+        """Whether somebody asked to cancel the job.
+
+        Async and process jobs are stopped; a thread's job looks here, and returns.
+        """
         return self._is_cancelled()
 
     async def progress(self, fraction: float, message: str = "") -> None:
@@ -112,7 +116,7 @@ class JobContext:
         await self._report(fraction, message)
 
     def progress_sync(self, fraction: float, message: str = "") -> None:
-        """Write how far the job is to its record, from a ``def`` task or another thread than the event loop's.
+        """Write how far the job is to its record, from a ``def`` task or any thread without an event loop.
 
         Args:
             fraction: Between 0 and 1.
@@ -165,7 +169,7 @@ def current_job(*default: T) -> JobContext | T:
 
 
 @contextmanager
-def running(job: JobContext) -> Iterator[JobContext]:
+def running(job: JobContext) -> Generator[JobContext]:
     """Make a job the current one for what runs inside: the executor's business."""
     token = _current.set(job)
     try:
@@ -174,9 +178,13 @@ def running(job: JobContext) -> Iterator[JobContext]:
         _current.reset(token)
 
 
+def set_current(job: JobContext) -> None:
+    """Make a job the current one in this context for good: for a context that runs nothing else."""
+    _current.set(job)
+
+
 def _checked_fraction(value: object) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not 0 <= value <= 1:
+    if not is_number(value) or not 0 <= value <= 1:  # NaN is not between either
         raise InvalidOption(option="fraction", value=value, why="expected a number between 0 and 1")
     return float(value)
 

@@ -105,8 +105,7 @@ class Consumer:
 
     def ended(self, start: Start, row: OutcomeRow | None) -> None:
         """A start is over. None: it was not ours any more, and there is nothing to record."""
-        if not start.abandoned:
-            self._slots.give(start.pool)
+        self._slots.give(start.pool)
         if row is None or start.stop is Stop.LOST:
             self._running.remove(start)
         elif start.stage is Stage.RUNNING:

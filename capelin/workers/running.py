@@ -48,7 +48,7 @@ class Start:
         handle: The asyncio task that runs it, while there is one.
         stop: Why it was told to stop, if it was.
         pool: The slots it takes: ``loop``, ``thread`` or ``process``.
-        began: Event-loop time at which its function began, or None.
+        began: Event-loop time at which its coroutine began, or None.
         context: The job context that its task sees, once made.
     """
 
@@ -60,7 +60,6 @@ class Start:
     handle: "asyncio.Task[None] | None" = None
     began: float | None = None
     context: Any = None
-    abandoned: bool = False
 
     @property
     def uid(self) -> str:
@@ -78,7 +77,8 @@ class Start:
         """Tell a running start to stop. The first reason counts, but that it is lost overrides all."""
         if self.stop is None or why is Stop.LOST:
             self.stop = why
-        if self.stage is Stage.RUNNING and self.handle is not None and not self.handle.done():
+        # A thread cannot be stopped, and a coroutine that has not begun looks for itself.
+        if self.stage is Stage.RUNNING and self.handle is not None and self.began is not None and self.pool != "thread":
             self.handle.cancel()
 
 

@@ -1,0 +1,275 @@
+"""Runs starts: decodes the arguments, sets the context, calls the function where it belongs, and makes the outcome.
+
+Async tasks run on the loop, ``def`` tasks in threads, ``run_in="process"`` in processes. A thread cannot be stopped: told to
+stop, it sees ``current_job().cancelled``, and keeps its slot until it returns.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context, copy_context
+from datetime import datetime, timedelta, timezone
+from typing import Any, Protocol
+
+import anyio
+import anyio.to_thread
+
+from capelin import context
+from capelin.context import JobContext
+from capelin.errors import InvalidArguments, InvalidResult, JobTimeout
+from capelin.lua import OutcomeRow
+from capelin.middleware import Middleware, compose
+from capelin.options import EffectiveOptions, TaskOptions
+from capelin.tasks import Task
+from capelin.workers import outcomes
+from capelin.workers.processes import ProcessPool
+from capelin.workers.running import Start, Stop
+from capelin.workers.slots import Slots
+
+Ended = Callable[[Start, OutcomeRow | None], None]
+
+
+class Reports(Protocol):
+    """Where the progress of running jobs goes."""
+
+    async def report(self, start: Start, fraction: float, message: str) -> None: ...
+
+
+class Executor:
+    """Runs the starts of one worker.
+
+    Args:
+        tasks: Tasks by name and alias.
+        ended: Told once of each start's end, with the row to record, or None if it is not ours any more.
+        abandon: Told of an outcome for a start whose thread goes on.
+        max_result_bytes: A larger result is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: Mapping[str, Task[..., Any]],
+        defaults: TaskOptions,
+        worker: str,
+        slots: Slots,
+        ended: Ended,
+        abandon: Callable[[Start, OutcomeRow], None],
+        middleware: Sequence[Middleware] = (),
+        reports: Reports | None = None,
+        max_result_bytes: int = 1024 * 1024,
+        base_context: Context | None = None,
+        is_leader: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._tasks = tasks
+        self._defaults = defaults
+        self._worker = worker
+        self._slots = slots
+        self._ended = ended
+        self._abandon = abandon
+        self._reports = reports
+        self._max_result_bytes = max_result_bytes
+        self._base_context = base_context
+        self._is_leader = is_leader
+        self._threads = anyio.CapacityLimiter(max(1, slots.sizes["thread"]))
+        self._processes = ProcessPool(slots.sizes["process"])
+        self._loop = asyncio.get_running_loop()
+        self._attempt = self._call
+        if middleware:
+            self._attempt = compose(middleware, self._call, job_of=lambda job: job.context)
+
+    def launch(self, start: Start) -> None:
+        """Run a start; its end is told to ``ended``, possibly before this returns."""
+        delivery = start.delivery
+        task = self._tasks.get(delivery.task)
+        if task is None:
+            self._slots.take(start.pool)
+            self._ended(start, outcomes.parked(delivery, ""))
+            return
+        start.pool = task.run_in
+        self._slots.take(start.pool)
+        if delivery.cancel:
+            self._ended(start, outcomes.cancelled(delivery))
+            return
+        args: tuple[Any, ...] = ()
+        kwargs: dict[str, Any] = {}
+        if delivery.args or delivery.digest != task.signature.digest:
+            try:
+                args, kwargs = task.signature.decode(delivery.args)
+            except InvalidArguments as error:
+                if delivery.digest and delivery.digest != task.signature.digest:
+                    self._ended(start, outcomes.parked(delivery, task.signature.digest))
+                else:
+                    self._ended(start, outcomes.dead(delivery, "InvalidArguments", error))
+                return
+            except Exception as error:  # noqa: BLE001 -- a user's validator raised what it should not
+                self._ended(start, outcomes.dead(delivery, "InvalidArguments", error))
+                return
+        job = _Job(start, task, args, kwargs, task.effective(self._defaults), self._new_context(start, task))
+        start.context = job.context
+        run_context = (self._base_context or copy_context()).copy()
+        run_context.run(context.set_current, job.context)
+        run = self._run_thread if start.pool == "thread" else self._run
+        start.handle = self._loop.create_task(run(job), context=run_context)
+
+    def _new_context(self, start: Start, task: Task[..., Any]) -> JobContext:
+        delivery = start.delivery
+        timeout = delivery.timeout or task.effective(self._defaults).timeout
+        return JobContext(
+            id=start.job_id,
+            task=task.name,
+            queue=start.shard.queue,
+            shard=start.shard.shard,
+            attempt=delivery.attempt + 1,
+            token=delivery.token,
+            crashes=delivery.crashes,
+            worker_id=self._worker,
+            is_leader=self._is_leader,
+            deadline=None if timeout is None else datetime.now(timezone.utc) + timedelta(seconds=timeout),
+            headers=json.loads(delivery.headers) if delivery.headers else None,
+            parent_id=start.shard.job_id(delivery.parent) if delivery.parent else None,
+            is_cancelled=lambda: start.stop is not None,
+            report=None if self._reports is None else self._reporter(start),
+            report_sync=None if self._reports is None else self._reporter_sync(start),
+        )
+
+    def _reporter(self, start: Start) -> Callable[[float, str], Awaitable[None]]:
+        async def report(fraction: float, message: str) -> None:
+            if self._reports is not None:
+                await self._reports.report(start, fraction, message)
+
+        return report
+
+    def _reporter_sync(self, start: Start) -> Callable[[float, str], None]:
+        def report(fraction: float, message: str) -> None:
+            if self._reports is not None:
+                asyncio.run_coroutine_threadsafe(self._reports.report(start, fraction, message), self._loop).result()
+
+        return report
+
+    # On the loop, and in processes: a start that can be cancelled.
+
+    async def _run(self, job: "_Job") -> None:
+        start = job.start
+        row: OutcomeRow | None = None
+        start.began = self._loop.time()
+        try:
+            _check_stop(start)
+            timeout = start.delivery.timeout or job.options.timeout
+            if timeout is None:
+                value = await self._attempt(job)
+            else:
+                value = await self._within(timeout, job)
+            row = outcomes.completed(start.delivery, self._encoded(job, value))
+        except asyncio.CancelledError as error:
+            row = self._stopped(job, error)
+        except BaseException as error:  # noqa: BLE001 -- SystemExit in a task ends the attempt, not the worker
+            row = self._failed(job, error)
+        finally:
+            self._ended(start, row)
+
+    async def _within(self, timeout: float, job: "_Job") -> Any:
+        try:
+            async with asyncio.timeout(timeout) as limit:
+                return await self._attempt(job)
+        except TimeoutError as error:
+            if limit.expired():
+                raise JobTimeout(timeout=timeout) from error
+            raise
+
+    async def _call(self, job: "_Job") -> Any:
+        start, task = job.start, job.task
+        if start.pool == "loop":
+            return await task.function(*job.args, **job.kwargs)
+        if start.pool == "process":
+            job.encoded = True
+            return await self._processes.run(task.import_path, start.delivery.args, job.context)
+        return await anyio.to_thread.run_sync(
+            lambda: task.function(*job.args, **job.kwargs), abandon_on_cancel=True, limiter=self._threads
+        )
+
+    def _encoded(self, job: "_Job", value: Any) -> str:
+        if job.encoded and isinstance(value, str):
+            result = value
+        else:
+            result = job.task.signature.encode_result(value)
+        if len(result) > self._max_result_bytes:
+            raise InvalidResult(
+                task=job.task.name,
+                why=f"it takes {len(result):,} characters, the limit is {self._max_result_bytes:,} "
+                "(setting max_payload_bytes); store it elsewhere and return a reference",
+            )
+        return result
+
+    def _stopped(self, job: "_Job", error: asyncio.CancelledError) -> OutcomeRow | None:
+        start = job.start
+        if start.stop is Stop.LOST:
+            return None
+        if start.stop is Stop.SHUTDOWN:
+            return outcomes.handed_back(start.delivery)
+        if start.stop is Stop.CANCELLED:
+            return outcomes.cancelled(start.delivery)
+        return self._failed(job, error)
+
+    def _failed(self, job: "_Job", error: BaseException) -> OutcomeRow:
+        start = job.start
+        if start.stop is Stop.CANCELLED:
+            return outcomes.cancelled(start.delivery, error)
+        if start.stop is Stop.SHUTDOWN:
+            # It was interrupted, and its cleaning up failed: that says nothing about the job.
+            return outcomes.handed_back(start.delivery)
+        policy = outcomes.policy_of(start.delivery, job.options.retry)
+        ran_for = self._loop.time() - (start.began or 0.0)
+        return outcomes.failed(start.delivery, error, policy, ran_for=ran_for)
+
+    # In threads: a start that cannot be stopped, only left alone.
+
+    async def _run_thread(self, job: "_Job") -> None:
+        start = job.start
+        timeout = start.delivery.timeout or job.options.timeout
+        timer = None if timeout is None else self._loop.call_later(timeout, self._leave_alone, job, timeout)
+        row: OutcomeRow | None = None
+        start.began = self._loop.time()
+        try:
+            _check_stop(start)
+            value = await self._attempt(job)
+            row = outcomes.completed(start.delivery, self._encoded(job, value))
+        except asyncio.CancelledError as error:
+            row = self._stopped(job, error)
+        except BaseException as error:  # noqa: BLE001 -- see _run
+            row = self._failed(job, error)
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._ended(start, row)
+
+    def _leave_alone(self, job: "_Job", timeout: float) -> None:
+        start = job.start
+        if start.stop is None:
+            row = self._failed(job, JobTimeout(timeout=timeout))
+            start.stop = Stop.TIMEOUT
+            self._abandon(start, row)
+
+
+class _Job:
+    """A start with what running it needs."""
+
+    __slots__ = ("args", "context", "encoded", "kwargs", "options", "start", "task")
+
+    def __init__(
+        self,
+        start: Start,
+        task: Task[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: EffectiveOptions,
+        context: JobContext,
+    ) -> None:
+        self.start, self.task, self.args, self.kwargs = start, task, args, kwargs
+        self.options, self.context = options, context
+        self.encoded = False
+
+
+def _check_stop(start: Start) -> None:
+    """A start that was told to stop before its coroutine began ends here."""
+    if start.stop is not None:
+        raise asyncio.CancelledError

@@ -1,0 +1,80 @@
+"""The fleet: who is a member, and which shards that gives to this worker."""
+
+import json
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from capelin.ids import new_uid
+from capelin.keys import Keys, ShardKeys
+from capelin.workers.assignment import assign
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One worker's record in the membership.
+
+    Attributes:
+        queues: The queues it serves.
+        tasks: The tasks it can run, with the digest of each signature.
+        started: ms since the epoch, by its own clock; for display.
+        slots: How many jobs it runs at a time.
+    """
+
+    id: str
+    app: str
+    host: str
+    pid: int
+    version: str
+    started: int
+    queues: tuple[str, ...]
+    slots: int
+    tasks: Mapping[str, str]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Member | None":
+        """Read a record; None for one that this release cannot read."""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            known = {name: raw[name] for name in cls.__dataclass_fields__}
+            known["queues"] = tuple(known["queues"])
+            return cls(**known)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def can_run(self, task: str, digest: str) -> bool:
+        """Whether it has the very signature that a job was enqueued with, or, without one, the task."""
+        mine = self.tasks.get(task)
+        return mine is not None and (not digest or mine == digest)
+
+
+def new_worker_id() -> str:
+    """A worker id, new at each process start: host, pid, and something random."""
+    host = "".join(char if char.isalnum() or char == "-" else "-" for char in socket.gethostname())[:40].strip("-") or "host"
+    return f"{host}-{os.getpid()}-{new_uid()[-8:]}"
+
+
+def read_members(flat: Iterable[bytes]) -> dict[str, Member]:
+    """Read the membership hash (``HGETALL``)."""
+    pairs = list(flat)
+    members: dict[str, Member] = {}
+    for name, text in zip(pairs[::2], pairs[1::2], strict=True):
+        if name != b"#version" and (member := Member.from_json(text)) is not None:
+            members[name.decode()] = member
+    return members
+
+
+def wanted_shards(worker: str, members: Mapping[str, Member], layouts: Mapping[str, int], keys: Keys) -> set[ShardKeys]:
+    """The shards that the membership gives to a worker; every worker computes the same."""
+    wanted: set[ShardKeys] = set()
+    for queue, shards in layouts.items():
+        serving = [member.id for member in members.values() if queue in member.queues]
+        for shard, owner in assign(queue, shards, serving).items():
+            if owner == worker:
+                wanted.add(keys.shard(queue, shard))
+    return wanted

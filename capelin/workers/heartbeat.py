@@ -1,0 +1,290 @@
+"""The heartbeat: keeps this worker's place in the fleet, its leases and its stakes, and judges the silent.
+
+It is a coroutine, so that it runs in a thread of its own with a connection of its own, where a blocked event loop cannot stop it,
+or on the loop of a test. Every round is one pipeline of renewals. What the rounds find is posted to the worker's event loop.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import structlog
+
+from capelin import inbox, lua
+from capelin.connection import Connection
+from capelin.errors import CapelinError, Unreachable
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import Beat, Call, Delivery, Renewed, RunningRow
+from capelin.workers.backoff import Backoff
+from capelin.workers.fleet import Member, read_members, wanted_shards
+from capelin.workers.limits import Limits
+from capelin.workers.ownership import Ownership
+from capelin.workers.running import Running
+from capelin.workers.trust import Trust
+from capelin.workers.upkeep import Upkeep
+
+log = structlog.get_logger("capelin.worker")
+
+_ROUNDS_UNTIL_SURE = 3
+
+
+class Listener(Protocol):
+    """What a heartbeat tells the worker; called on the worker's event loop."""
+
+    def gained(self, shard: ShardKeys) -> None: ...
+    def gave_up(self, shard: ShardKeys) -> None: ...
+    def lost_starts(self, shard: ShardKeys, starts: list[tuple[str, int]]) -> None: ...
+    def cancel_asked(self, shard: ShardKeys, uids: list[str]) -> None: ...
+    def adopted(self, shard: ShardKeys, deliveries: list[Delivery]) -> None: ...
+
+
+class Heartbeat:
+    """Renewals of one worker.
+
+    Args:
+        post: Runs a function on the worker's event loop.
+        stalled: Seconds since the worker's event loop last made progress.
+        free_slots: How many more jobs the worker could run.
+        uncertain: Shards of takes that were not answered; the consumer appends, the heartbeat removes.
+    """
+
+    def __init__(
+        self,
+        *,
+        keys: Keys,
+        member: Member,
+        limits: Limits,
+        interval: float,
+        stall_after: float,
+        layouts: Mapping[str, int],
+        ownership: Ownership,
+        running: Running,
+        uncertain: "deque[ShardKeys]",
+        listener: Listener,
+        post: Callable[..., None],
+        stalled: Callable[[], float],
+        free_slots: Callable[[], int],
+    ) -> None:
+        self._keys = keys
+        self._member = member
+        self._limits = limits
+        self._interval = interval
+        self._stall_after = stall_after
+        self._layouts = dict(layouts)
+        self._ownership = ownership
+        self._running = running
+        self._unanswered = uncertain
+        self._listener = listener
+        self._post = post
+        self._stalled = stalled
+        self._free_slots = free_slots
+        self.members: dict[str, Member] = {}
+        self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
+        self._upkeep = Upkeep(limits, self._layouts, worker=member.id)
+        self._version = -1
+        self._wanted: set[ShardKeys] = set()
+        self._staked: set[ShardKeys] = set()
+        self._unsure: dict[ShardKeys, int] = {}
+        self._unknown: dict[ShardKeys, set[tuple[str, int]]] = {}
+        self._poke = asyncio.Event()
+        self._leaving = False
+        self._next_at = 0.0
+        self.rounds = 0
+
+    def poke(self) -> None:
+        """Do a round now. Call it on the heartbeat's own loop."""
+        self._poke.set()
+
+    async def run(self, connection: Connection) -> None:
+        """Renew until cancelled."""
+        backoff = Backoff(first=0.05, most=max(0.1, min(1.0, self._interval)))
+        while True:
+            self._poke.clear()
+            try:
+                await self.round(connection)
+            except Unreachable as error:
+                log.warning("redis does not answer; renewals are late", error=str(error))
+                await backoff.sleep()
+                continue
+            except CapelinError as error:
+                log.error("a round of renewals failed", error=str(error))
+                await backoff.sleep()
+                continue
+            backoff.reset()
+            wait = max(0.005, min(self._interval, self._next_at - time.monotonic()))
+            try:
+                async with asyncio.timeout(wait):
+                    await self._poke.wait()
+            except TimeoutError:
+                pass
+
+    async def round(self, connection: Connection) -> None:
+        """One round: renew, reconcile, take and give up shards, reap."""
+        self.rounds += 1
+        self._next_at = time.monotonic() + self._interval
+        stalled = self._stalled() > self._stall_after
+        if stalled:
+            await self.give_up(connection, why="the event loop makes no progress")
+        await self._renew(connection, stalled=stalled)
+        if stalled or self._leaving:
+            self._next_at = min(self._next_at, time.monotonic() + self._interval)
+            return
+        await self._settle_ownership(connection)
+        due = await self._upkeep.run(connection, self._ownership.shards, self.trust)
+        if due is not None:
+            self._next_at = min(self._next_at, due)
+
+    async def give_up(self, connection: Connection, *, why: str) -> None:
+        """Give up leases and the place in the fleet, at once; stakes stay, so that what runs is not run twice."""
+        owned = self._ownership.shards
+        if not owned and self._version == -1:
+            return
+        if owned:
+            log.warning("gives up its shards", reason=why, shards=len(owned))
+        calls: list[Call[Any]] = [lua.fleet_leave(self._keys, worker=self._member.id)]
+        for shard in owned:
+            calls.append(lua.lease_release(shard.lease, owner=self._member.id, epoch=self._ownership.epoch(shard) or 0))
+            self._ownership.lost(shard)
+            self._post(self._listener.gave_up, shard)
+        self._version = -1
+        self._wanted = set()
+        for reply in await connection.run_many(calls):
+            if isinstance(reply, Exception):
+                raise reply
+        others = [worker for worker in self.members if worker != self._member.id]
+        await inbox.post_many(connection, self._keys, others, inbox.FLEET, {"left": self._member.id})
+
+    async def leave(self, connection: Connection) -> None:
+        """Shut down: give up everything that is not running, and judge nobody any more."""
+        self._leaving = True
+        await self.give_up(connection, why="shutdown")
+
+    async def _renew(self, connection: Connection, *, stalled: bool) -> None:
+        running = self._running.by_shard()
+        while self._unanswered:
+            self._unsure[self._unanswered.popleft()] = _ROUNDS_UNTIL_SURE
+        shards = list(dict.fromkeys([*self._ownership.shards, *running, *self._unsure, *self._staked]))
+        calls: list[Call[Any]] = []
+        member = not stalled and not self._leaving
+        if member:
+            calls.append(
+                lua.fleet_beat(
+                    self._keys,
+                    worker=self._member.id,
+                    member=self._member.to_json(),
+                    ttl=self._limits.ttl,
+                    free=self._free_slots(),
+                    judge=self.trust.fit,
+                )
+            )
+        calls += [
+            lua.renew(
+                shard,
+                worker=self._member.id,
+                ttl=self._limits.ttl,
+                epoch=self._ownership.epoch(shard),
+                staked=shard in self._unsure,
+                running=running.get(shard, []),
+            )
+            for shard in shards
+        ]
+        if not calls:
+            return
+        replies = await connection.run_many(calls)
+        for reply in replies:
+            if isinstance(reply, Unreachable):
+                raise reply
+        if member:
+            await self._read_beat(connection, replies.pop(0))
+        for shard, reply in zip(shards, replies, strict=True):
+            if isinstance(reply, Exception):
+                log.error("a renewal failed", shard=str(shard), error=str(reply))
+            else:
+                await self._read_renewal(connection, shard, running.get(shard, []), reply)
+
+    async def _read_beat(self, connection: Connection, beat: Beat | Exception) -> None:
+        if isinstance(beat, Exception):
+            raise beat
+        self.trust.renewed(beat.now)
+        self._ownership.saw_idle(beat.idle)
+        if beat.version != self._version:
+            self.members = read_members(await connection.command("HGETALL", self._keys.fleet_members))
+            self._wanted = wanted_shards(self._member.id, self.members, self._layouts, self._keys)
+            self._version = beat.version
+        if beat.next_expiry < self._interval * 1000:
+            after = beat.next_expiry / 1000 if self.trust.fit else max(self.trust.fit_in, beat.next_expiry / 1000)
+            self._next_at = min(self._next_at, time.monotonic() + after + 0.005)
+
+    async def _read_renewal(
+        self, connection: Connection, shard: ShardKeys, rows: list[RunningRow], renewed: Renewed
+    ) -> None:
+        if renewed.lease == "lost" and self._ownership.owns(shard):
+            log.warning("a lease was lost", shard=str(shard))
+            self._ownership.lost(shard)
+            self._post(self._listener.gave_up, shard)
+        if renewed.lost:
+            tokens = {row.uid: row.token for row in rows}
+            self._post(self._listener.lost_starts, shard, [(uid, tokens[uid]) for uid in renewed.lost])
+        if renewed.cancelled:
+            self._post(self._listener.cancel_asked, shard, renewed.cancelled)
+        if renewed.pending:
+            self._staked.add(shard)
+        else:
+            self._staked.discard(shard)
+        self._upkeep.saw_stake(shard, renewed.next_stake)
+        await self._adopt(connection, shard, set(renewed.unknown))
+
+    async def _adopt(self, connection: Connection, shard: ShardKeys, unknown: set[tuple[str, int]]) -> None:
+        """What Redis holds running for us and we did not know in two renewals running is ours, whatever the cause."""
+        twice = unknown & self._unknown.get(shard, set())
+        if unknown:
+            self._unknown[shard] = unknown - twice
+            self._unsure[shard] = _ROUNDS_UNTIL_SURE
+        else:
+            self._unknown.pop(shard, None)
+            if shard in self._unsure:
+                self._unsure[shard] -= 1
+                if self._unsure[shard] <= 0:
+                    del self._unsure[shard]
+        if twice:
+            rows = [RunningRow(uid, token) for uid, token in twice]
+            deliveries = await connection.run(lua.adopt(shard, worker=self._member.id, running=rows))
+            log.warning("adopts starts whose delivery was lost", shard=str(shard), jobs=len(deliveries))
+            self._post(self._listener.adopted, shard, deliveries)
+
+    async def _settle_ownership(self, connection: Connection) -> None:
+        owned = set(self._ownership.shards)
+        surplus, missing = owned - self._wanted, self._wanted - owned
+        if surplus:
+            await self._hand_over(connection, surplus)
+        if not missing:
+            return
+        shards = sorted(missing, key=str)
+        replies = await connection.run_many(
+            [lua.lease_acquire(shard.lease, owner=self._member.id, ttl=self._limits.ttl) for shard in shards]
+        )
+        for shard, reply in zip(shards, replies, strict=True):
+            if isinstance(reply, Exception):
+                raise reply
+            if reply.epoch:
+                self._ownership.gained(shard, reply.epoch)
+                self._upkeep.gained(shard)
+                self._post(self._listener.gained, shard)
+            else:
+                self._next_at = min(self._next_at, time.monotonic() + reply.expires_in / 1000 + 0.005)
+
+    async def _hand_over(self, connection: Connection, shards: set[ShardKeys]) -> None:
+        calls = [
+            lua.lease_release(shard.lease, owner=self._member.id, epoch=self._ownership.epoch(shard) or 0)
+            for shard in shards
+        ]
+        for shard in shards:
+            self._ownership.lost(shard)
+            self._post(self._listener.gave_up, shard)
+        for reply in await connection.run_many(calls):
+            if isinstance(reply, Exception):
+                raise reply
+        others = [worker for worker in self.members if worker != self._member.id]
+        await inbox.post_many(connection, self._keys, others, inbox.FLEET, {"freed": len(shards)})

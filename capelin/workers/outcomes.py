@@ -1,0 +1,118 @@
+"""From how a start ended to the row that `finish` records."""
+
+import json
+import traceback as tracebacks
+from datetime import datetime, timezone
+from functools import lru_cache
+from time import time
+
+import tenacity
+
+from capelin.durations import milliseconds
+from capelin.errors import InvalidArguments, InvalidResult
+from capelin.lua import Delivery, OutcomeKind, OutcomeRow
+from capelin.retry import Reject, Retry, RetryPolicy, Snooze
+
+_LONGEST_MESSAGE = 2_000
+_LONGEST_TRACEBACK = 12_000
+_NOT_RETRIED = (InvalidArguments, InvalidResult)
+
+
+def failure_json(error: BaseException) -> str:
+    """An error as the record keeps it: ``{"type", "message", "traceback"}``, cut to a bounded size."""
+    text = getattr(error, "remote_traceback", None) or "".join(tracebacks.format_exception(error))
+    try:
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001 -- __str__ is the user's code
+        message = f"<its __str__ raised {type(broken).__name__}>"
+    content = {
+        "type": getattr(error, "remote_type", None) or type(error).__qualname__,
+        "message": _cut(message, _LONGEST_MESSAGE),
+        "traceback": _cut(text, _LONGEST_TRACEBACK, keep_end=True),
+    }
+    # A lone surrogate in a message must not make the whole outcome unwritable.
+    return json.dumps(content, ensure_ascii=True)
+
+
+def _cut(text: str, limit: int, *, keep_end: bool = False) -> str:
+    if len(text) <= limit:
+        return text
+    return "…" + text[-limit:] if keep_end else text[:limit] + "…"
+
+
+@lru_cache(maxsize=1024)
+def _policy_from(text: str) -> RetryPolicy:
+    return RetryPolicy.from_json(text)
+
+
+def policy_of(delivery: Delivery, default: RetryPolicy) -> RetryPolicy:
+    """The job's own policy if it has one, else its task's."""
+    return _policy_from(delivery.retry) if delivery.retry else default
+
+
+def completed(delivery: Delivery, result: str) -> OutcomeRow:
+    return OutcomeRow(delivery.uid, delivery.token, "complete", result)
+
+
+def handed_back(delivery: Delivery) -> OutcomeRow:
+    return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.RETURN.value)
+
+
+def cancelled(delivery: Delivery, error: BaseException | None = None) -> OutcomeRow:
+    return OutcomeRow(
+        delivery.uid, delivery.token, OutcomeKind.CANCEL.value, failure="" if error is None else failure_json(error)
+    )
+
+
+def parked(delivery: Delivery, refused_by: str) -> OutcomeRow:
+    """``refused_by``: the digest of the signature that refused the arguments; empty when the task is unknown here."""
+    return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.PARK.value, refused_by)
+
+
+def dead(delivery: Delivery, reason: str, error: BaseException) -> OutcomeRow:
+    return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.DEAD.value, reason, failure=failure_json(error))
+
+
+def failed(delivery: Delivery, error: BaseException, policy: RetryPolicy, *, ran_for: float) -> OutcomeRow:
+    """The outcome of a start that raised.
+
+    Args:
+        delivery: The start.
+        error: What it raised; the control outcomes among them.
+        policy: The retry policy.
+        ran_for: Seconds since the start began.
+    """
+    if isinstance(error, Snooze):
+        return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.SNOOZE.value, due=_due(_wait_of(error) or 0.0))
+    if isinstance(error, Reject):
+        return dead(delivery, "Reject", error)
+    if isinstance(error, _NOT_RETRIED):
+        return dead(delivery, type(error).__name__, error)
+    elapsed = ran_for if delivery.first is None else max(ran_for, time() - delivery.first / 1000)
+    wanted: float | None = None
+    if isinstance(error, Retry):
+        # The task decided that it is worth another attempt; the policy still says how many there are.
+        policy = RetryPolicy(stop=policy.stop, wait=policy.wait, retry=tenacity.retry_always)
+        wanted = _wait_of(error)
+    wait = policy.decide(attempt=delivery.attempt + 1, exception=error, elapsed=elapsed)
+    if wait is None:
+        return dead(delivery, _reason(error), error)
+    return OutcomeRow(
+        delivery.uid,
+        delivery.token,
+        OutcomeKind.RETRY.value,
+        due=_due(wait if wanted is None else wanted),
+        failure=failure_json(error),
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "remote_type", None) or type(error).__qualname__
+
+
+def _wait_of(control: Retry | Snooze) -> float | None:
+    return control.seconds_from(datetime.now(timezone.utc))
+
+
+def _due(wait: float) -> str:
+    return f"+{milliseconds(wait)}" if wait > 0 else ""

@@ -1,0 +1,118 @@
+"""Care of the shards a worker owns: reaping the jobs of the dead at the moment their stake ends, and retention."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from capelin import lua
+from capelin.connection import Connection
+from capelin.keys import ShardKeys
+from capelin.lua import Reaped, Retained
+from capelin.workers.limits import Limits
+from capelin.workers.trust import Trust
+
+log = structlog.get_logger("capelin.worker")
+
+_A_CALL = 200
+_RETAIN_EVERY = 10.0
+
+
+class Upkeep:
+    """What is due in each owned shard.
+
+    Args:
+        limits: Settings in scripts' units.
+        layouts: Number of shards by queue.
+        worker: This worker's id.
+    """
+
+    def __init__(self, limits: Limits, layouts: Mapping[str, int], *, worker: str) -> None:
+        self._limits = limits
+        self._layouts = layouts
+        self._worker = worker
+        self._reap_at: dict[ShardKeys, float] = {}
+        self._retain_at: dict[ShardKeys, float] = {}
+
+    def gained(self, shard: ShardKeys) -> None:
+        """A new owner looks at once for what the last one left."""
+        self._reap_at[shard] = 0.0
+        self._retain_at.setdefault(shard, time.monotonic() + _RETAIN_EVERY)
+
+    def saw_stake(self, shard: ShardKeys, ends_in: int | None) -> None:
+        """A renewal said when the next stake of another worker ends (ms), or that there is none."""
+        if ends_in is None:
+            return
+        at = time.monotonic() + ends_in / 1000 + 0.005
+        self._reap_at[shard] = min(at, self._reap_at.get(shard, at)) if self._reap_at.get(shard) == 0.0 else at
+
+    async def run(self, connection: Connection, owned: Sequence[ShardKeys], trust: Trust) -> float | None:
+        """Do what is due; return when the next is (``time.monotonic``), or None."""
+        now = time.monotonic()
+        for known in (self._reap_at, self._retain_at):
+            for shard in [shard for shard in known if shard not in owned]:
+                del known[shard]
+        if trust.fit:
+            await self._reap([shard for shard in owned if self._reap_at.get(shard, now + 1) <= now], connection, trust)
+        await self._retain([shard for shard in owned if self._retain_at.get(shard, 0.0) <= now], connection)
+        soonest = min(self._reap_at.values(), default=None)
+        if soonest is None:
+            return None
+        return soonest if trust.fit else max(soonest, time.monotonic() + trust.fit_in)
+
+    async def _reap(self, shards: list[ShardKeys], connection: Connection, trust: Trust) -> None:
+        limits = self._limits
+        replies = await connection.run_many(
+            [
+                lua.reap(
+                    shard,
+                    reaper=self._worker,
+                    limit=_A_CALL,
+                    max_crashes=limits.max_crashes,
+                    no_crash_before=trust.no_crash_before,
+                    resend_window=limits.resend_window,
+                    default_retention=limits.default_retention,
+                )
+                for shard in shards
+            ]
+        )
+        for shard, reply in zip(shards, replies, strict=True):
+            if isinstance(reply, Exception):
+                raise reply
+            reaped: Reaped = reply
+            if not reaped.more:
+                self._reap_at.pop(shard, None)
+            if reaped.returned or reaped.buried or reaped.cancelled:
+                log.warning(
+                    "jobs of dead workers came back",
+                    shard=str(shard),
+                    dead=reaped.dead,
+                    returned=len(reaped.returned),
+                    dead_lettered=len(reaped.buried),
+                    cancelled=reaped.cancelled,
+                )
+
+    async def _retain(self, shards: list[ShardKeys], connection: Connection) -> None:
+        limits = self._limits
+        replies = await connection.run_many(
+            [
+                lua.retain(
+                    shard,
+                    limit=_A_CALL,
+                    resend_window=limits.resend_window,
+                    default_retention=limits.default_retention,
+                    most_finished=limits.most_finished(self._layouts.get(shard.queue, 1)),
+                    dlq_age=limits.dlq_age,
+                    most_dead=limits.most_dead(self._layouts.get(shard.queue, 1)),
+                    parked_age=limits.parked_age,
+                )
+                for shard in shards
+            ]
+        )
+        for shard, reply in zip(shards, replies, strict=True):
+            if isinstance(reply, Exception):
+                raise reply
+            retained: Retained = reply
+            self._retain_at[shard] = time.monotonic() + (0.0 if retained.more else _RETAIN_EVERY)
+            if retained.buried:
+                log.warning("parked jobs that no worker could run were dead-lettered", shard=str(shard), jobs=retained.buried)
