@@ -1,6 +1,7 @@
 """What can be enqueued: one ``job(...)`` that makes a request, and the two ways to send it, written once.
 
-A task, a task with options for one call, and a task known by its name only differ in how they make the request.
+A task, a task with options for one call, and a task known by its name only differ in how they make the
+request.
 """
 
 from abc import ABC, abstractmethod
@@ -117,7 +118,7 @@ class NamedTask(Submit[..., Any]):
         self._fields = request_fields(app.defaults.effective()) | call.request_fields()
 
     def options(self, **options: Unpack[CallArguments]) -> "NamedTask":
-        """Return this task with options for one call, laid over those it has; ``CallOptions`` says what they mean."""
+        """Return this task with options for one call, laid over those it has (see ``CallOptions``)."""
         given = CallOptions(**options)
         changed = {f.name: value for f in fields(given) if (value := getattr(given, f.name)) is not None}
         return NamedTask(self._app, self.name, replace(self._call, **changed))

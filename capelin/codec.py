@@ -1,9 +1,9 @@
 """Values to JSON and back, exactly or not at all.
 
-One ``Codec`` is compiled for each annotation, once. Plain values (strings, whole numbers, finite floats, lists and dicts of
-these) are recognised by their exact types and written as they are: a few hundred nanoseconds. Every other value goes through
-pydantic, is read back and compared (``capelin.exact``), so that no payload is ever written that would come back as something
-else.
+One ``Codec`` is compiled for each annotation, once. Plain values (strings, whole numbers, finite floats,
+lists and dicts of these) are recognised by their exact types and written as they are: a few hundred
+nanoseconds. Every other value goes through pydantic, is read back and compared (``capelin.exact``), so that
+no payload is ever written that would come back as something else.
 """
 
 import math
@@ -13,24 +13,26 @@ from types import NoneType
 from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import PydanticSerializationError, from_json, to_json
 from typing_extensions import TypeAliasType
 
 from capelin.errors import InvalidArguments, PayloadTooLarge
-from capelin.exact import difference, is_json, show, why_not_json
+from capelin.exact import difference, is_json, show, why_not_finite, why_not_json
 from capelin.hints import UNIONS, spell, unwrap
 
 _PLAIN: frozenset[type] = frozenset({str, int, bool, NoneType})
-# strict: a number is not made of a string, nor a bool of a number. Models keep the configuration that they declare.
+# strict: a number is not made of a string, nor a bool of a number. Models keep the configuration that they
+# declare.
 _CONFIG = ConfigDict(strict=True, ser_json_bytes="base64", val_json_bytes="base64")
 _SHOWN_ERRORS = 3
-# A text this short can neither nest deeper nor hold a longer number than a JSON reader allows; a longer one is read back.
+# A text this short can neither nest deeper nor hold a longer number than a JSON reader allows; a longer one
+# is read back.
 _SURELY_READABLE = 380
 
 Check = Callable[[Any], bool]
 
 
-class Inexact(Exception):  # noqa: N818 -- never leaves the package: it becomes InvalidArguments or InvalidResult
+class Inexact(Exception):
     """A value does not fit its annotation, or would not come back as it is."""
 
 
@@ -61,17 +63,16 @@ class Codec:
         if type(value) in self.exact or self.takes(value):
             return _plain_text(value)
         if self._anything:
-            raise Inexact(_cause(lambda: why_not_json(value)) or "it cannot be written as JSON")
+            raise Inexact(why_not_json(value) or "it cannot be written as JSON")
         try:
             text = self._adapter.dump_json(value, by_alias=True, warnings="error")
-            back = self._validated(text)
-            why = difference(value, back)
-        except Inexact as cause:
-            raise Inexact(self._mismatch(value, str(cause))) from cause
+            if b"NaN" in text or b"Infinity" in text:  # a model's own configuration may allow what is no JSON
+                read_json(text)
+            why = difference(value, self._validated(text))
         except RecursionError as cause:
             raise Inexact("it contains itself, or is nested too deeply") from cause
         except Exception as cause:  # validators and serializers of the user's own types run in here
-            raise Inexact(self._mismatch(value, _one_line(cause))) from cause
+            raise Inexact(self._mismatch(value, self._explain(value, cause))) from cause
         if why is not None:
             raise Inexact(self._mismatch(value, why))
         return text
@@ -98,8 +99,9 @@ class Codec:
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
-        # The alias lets the configuration reach dataclasses and TypedDicts; pydantic refuses to pass it to them directly.
-        return TypeAdapter(TypeAliasType("Value", self.hint), config=_CONFIG)
+        # The alias lets the configuration reach dataclasses and TypedDicts; pydantic refuses to pass it to
+        # them directly.
+        return TypeAdapter(cast(Callable[..., Any], TypeAliasType)("Value", self.hint), config=_CONFIG)
 
     def _complete(self) -> None:
         if not self._adapter.pydantic_complete:
@@ -114,6 +116,19 @@ class Codec:
             raise Inexact("it is nested too deeply") from cause
         except Exception as cause:  # a user's validator may raise anything
             raise Inexact(_one_line(cause)) from cause
+
+    def _explain(self, value: Any, cause: Exception) -> str:
+        """Return in better words than pydantic's why a value could not be written, if there are any."""
+        try:
+            if why := why_not_finite(self._adapter.dump_python(value, warnings="none")):
+                return why
+            if isinstance(cause, PydanticSerializationError):
+                self._adapter.validate_python(value, strict=True)
+        except ValidationError as error:
+            return _summary(error)
+        except Exception:  # noqa: BLE001 -- the first error is the one to tell
+            return _one_line(cause)
+        return _one_line(cause)
 
     def _mismatch(self, value: Any, why: str) -> str:
         return f"expected {spell(self.hint)}, got {show(value)}: {why}"
@@ -136,7 +151,7 @@ def readable(text: bytes) -> str:
     """
     if len(text) > _SURELY_READABLE:
         try:
-            from_json(text)
+            from_json(text, allow_inf_nan=False)
         except ValueError as cause:
             raise Inexact(f"it could not be read back: {cause}") from cause
     return text.decode()
@@ -169,7 +184,9 @@ def encode_plain(task: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> st
                 raise InvalidArguments(task=task, why=f"{where}: {why_not_json(value)}")
         return write_plain([args, kwargs])
     except RecursionError as cause:
-        raise InvalidArguments(task=task, why="an argument contains itself, or is nested too deeply") from cause
+        raise InvalidArguments(
+            task=task, why="an argument contains itself, or is nested too deeply"
+        ) from cause
     except Inexact as cause:
         raise InvalidArguments(task=task, why=str(cause)) from cause
 
@@ -194,16 +211,11 @@ def _plain_text(values: Any) -> bytes:
         raise Inexact(_one_line(cause)) from cause
 
 
-def _cause(reason: Callable[[], str | None]) -> str | None:
-    try:
-        return reason()
-    except RecursionError:
-        return "it contains itself, or is nested too deeply"
-
-
 def _one_line(cause: BaseException) -> str:
     text = " ".join(str(cause).split()) or type(cause).__name__
-    return text.removeprefix("Error serializing to JSON: ").removeprefix("PydanticSerializationUnexpectedValue: ")
+    return text.removeprefix("Error serializing to JSON: ").removeprefix(
+        "PydanticSerializationUnexpectedValue: "
+    )
 
 
 def _summary(error: ValidationError) -> str:
@@ -225,37 +237,43 @@ def _finite(value: Any) -> bool:
 
 
 def _plain_checks(hint: Any) -> tuple[frozenset[type], Check]:
-    """Return how a hint's plain values are recognised: by type alone, or by a check. Neither: pydantic decides each time."""
+    """Return how a hint's plain values are recognised: by type alone, or by a check.
+
+    Neither recognises anything where pydantic must decide each time.
+    """
     hint = unwrap(hint)
     if hint is None:
         hint = NoneType
-    if isinstance(hint, type) and hint in _PLAIN:
-        return frozenset({hint}), _never
-    if hint is float:
-        return frozenset(), _finite
     if hint in (Any, object):
         return _PLAIN, is_json
+    if isinstance(hint, type) and hint in _PLAIN:
+        return frozenset({hint}), _never
     origin, args = get_origin(hint) or hint, get_args(hint)
-    if origin is Literal and all(type(arg) in _PLAIN for arg in args):
-        allowed = frozenset((type(arg), arg) for arg in args)
-        return frozenset(), lambda value: type(value) in _PLAIN and (type(value), value) in allowed
     if origin in UNIONS:
         return _union_checks(args)
+    return frozenset(), _container_check(origin, args)
+
+
+def _container_check(origin: Any, args: tuple[Any, ...]) -> Check:
+    if origin is float:
+        return _finite
+    if origin is Literal and all(type(arg) in _PLAIN for arg in args):
+        allowed: frozenset[Any] = frozenset((type(arg), arg) for arg in args)
+        return lambda value: type(value) in _PLAIN and (type(value), value) in allowed
     if origin is list:
-        return frozenset(), _list_check(args[0] if args else Any)
-    if origin is dict:
-        key, item = args or (Any, Any)
-        if unwrap(key) in (str, Any):
-            return frozenset(), _dict_check(item)
-    return frozenset(), _never
+        return _list_check(args[0] if args else Any)
+    if origin is dict and (not args or unwrap(args[0]) in (str, Any)):
+        return _dict_check(args[1] if args else Any)
+    return _never
 
 
 def _union_checks(args: tuple[Any, ...]) -> tuple[frozenset[type], Check]:
     parts = [_plain_checks(arg) for arg in args]
-    # A str given for ``str | UUID`` may come back as a UUID: only pydantic knows what a mixed union makes of a text.
+    # A str given for ``str | UUID`` may come back as a UUID: only pydantic knows what a mixed union makes of
+    # a text.
     if any(not exact and check is _never for exact, check in parts):
         return frozenset(), _never
-    exact: frozenset[type] = frozenset().union(*(exact for exact, _ in parts))
+    exact: frozenset[type] = frozenset(kind for exact, _ in parts for kind in exact)
     checks = [check for _, check in parts if check is not _never]
     if not checks:
         return exact, _never
@@ -269,10 +287,10 @@ def _list_check(item: Any) -> Check:
     if not exact and check is _never:
         return _never
 
-    def is_plain_list(value: Any) -> bool:
+    def is_plain_list(value: object) -> bool:
         if type(value) is not list:
             return False
-        return all(type(item) in exact or check(item) for item in cast(list[Any], value))
+        return all(type(item) in exact or check(item) for item in cast(list[object], value))
 
     return is_plain_list
 
@@ -282,10 +300,10 @@ def _dict_check(item: Any) -> Check:
     if not exact and check is _never:
         return _never
 
-    def is_plain_dict(value: Any) -> bool:
+    def is_plain_dict(value: object) -> bool:
         if type(value) is not dict:
             return False
-        items = cast(dict[Any, Any], value)
+        items = cast(dict[object, object], value)
         return all(type(key) is str for key in items) and all(
             type(item) in exact or check(item) for item in items.values()
         )

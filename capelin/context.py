@@ -68,7 +68,17 @@ class JobContext:
         """Make the context of one start.
 
         Args:
-            id: The job's id; the other plain arguments are the attributes of the same names.
+            id: The attribute of that name, like the next ones.
+            task: The same.
+            queue: The same.
+            shard: The same.
+            attempt: The same.
+            token: The same.
+            crashes: The same.
+            worker_id: The same.
+            deadline: The same.
+            headers: The same.
+            parent_id: The same.
             is_leader: Tells whether this worker leads the scheduler at the moment.
             is_cancelled: Tells whether somebody asked to cancel the job. Called from any thread.
             report: Writes the progress (a fraction, a message) to the job's record.

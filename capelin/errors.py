@@ -1,7 +1,7 @@
 """Every error that capelin raises.
 
-One base class; each class says when it is raised and what to do; fields carry the details, so that programs need not parse
-messages. ``retryable`` tells whether the same call may succeed later without a change.
+One base class; each class says when it is raised and what to do; fields carry the details, so that programs
+need not parse messages. ``retryable`` tells whether the same call may succeed later without a change.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,8 @@ class CapelinError(Exception):
     retryable: ClassVar[bool] = False
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Errors cross the boundary of a process task by pickle, which would call __init__ with the message alone.
+        # Errors cross the boundary of a process task by pickle, which would call __init__ with the message
+        # alone.
         return _rebuilt, (type(self), self.args, self.__dict__)
 
 
@@ -80,7 +81,10 @@ class InvalidArguments(CapelinError, TypeError):
 
 
 class InvalidResult(CapelinError, TypeError):
-    """A task returned something that cannot be encoded exactly. The start counts as failed and is not retried."""
+    """A task returned something that cannot be encoded exactly.
+
+    The start counts as failed and is not retried.
+    """
 
     def __init__(self, *, task: str, why: str) -> None:
         self.task, self.why = task, why
@@ -88,7 +92,10 @@ class InvalidResult(CapelinError, TypeError):
 
 
 class PayloadTooLarge(InvalidArguments):
-    """The encoded arguments are larger than ``max_payload_bytes``. Store the data elsewhere and pass a reference."""
+    """The encoded arguments are larger than ``max_payload_bytes``.
+
+    Store the data elsewhere and pass a reference.
+    """
 
     def __init__(self, *, task: str, size: int, limit: int) -> None:
         self.size, self.limit = size, limit
@@ -103,7 +110,7 @@ class UnknownTask(CapelinError, LookupError):
     """No task of that name is registered in this app."""
 
     def __init__(self, *, task: str, known: Sequence[str] = ()) -> None:
-        import difflib  # noqa: PLC0415 -- only needed when something went wrong
+        import difflib
 
         self.task = task
         near = difflib.get_close_matches(task, known, n=1)
@@ -112,13 +119,18 @@ class UnknownTask(CapelinError, LookupError):
 
 
 class Unreachable(CapelinError, ConnectionError):
-    """Redis did not answer: it may be down, the address wrong, or the network cut. What was sent may or may not have run."""
+    """Redis did not answer: it may be down, the address wrong, or the network cut.
+
+    What was sent may or may not have run.
+    """
 
     retryable = True
 
     def __init__(self, *, url: str, cause: str) -> None:
         self.url, self.cause = url, cause
-        super().__init__(f"Redis at {url} does not answer ({cause}); check the address, the network and the server")
+        super().__init__(
+            f"Redis at {url} does not answer ({cause}); check the address, the network and the server"
+        )
 
 
 class RedisRefused(CapelinError):
@@ -135,7 +147,8 @@ class UnsupportedSchema(CapelinError):
     def __init__(self, *, queue: str, found: int, supported: int) -> None:
         self.queue, self.found, self.supported = queue, found, supported
         super().__init__(
-            f"queue {queue!r} has record schema {found}, this capelin reads up to {supported}: upgrade this process"
+            f"queue {queue!r} has record schema {found}, this capelin reads up to {supported}: "
+            "upgrade this process"
         )
 
 
@@ -150,14 +163,21 @@ class EnqueueError(CapelinError):
 
     retryable = True
 
-    def __init__(self, *, enqueued: "Sequence[Job[Any]]", unsent: Sequence[int], causes: Sequence[BaseException]) -> None:
+    def __init__(
+        self, *, enqueued: "Sequence[Job[Any]]", unsent: Sequence[int], causes: Sequence[BaseException]
+    ) -> None:
         self.enqueued, self.unsent, self.causes = list(enqueued), list(unsent), list(causes)
         first = f": {causes[0]}" if causes else ""
-        super().__init__(f"{len(self.unsent)} of {len(self.unsent) + len(self.enqueued)} jobs not enqueued{first}")
+        super().__init__(
+            f"{len(self.unsent)} of {len(self.unsent) + len(self.enqueued)} jobs not enqueued{first}"
+        )
 
 
 class QueueFull(EnqueueError):
-    """The queue holds as many waiting jobs as ``max_queue_length`` allows. Nothing of this call's shard was written."""
+    """The queue holds as many waiting jobs as ``max_queue_length`` allows.
+
+    Nothing of this call's shard was written.
+    """
 
 
 class JobNotFound(CapelinError, LookupError):
@@ -176,7 +196,9 @@ class JobFailed(CapelinError):
         error_message: The exception's text.
     """
 
-    def __init__(self, *, job_id: str, error_type: str, error_message: str, traceback: str | None = None) -> None:
+    def __init__(
+        self, *, job_id: str, error_type: str, error_message: str, traceback: str | None = None
+    ) -> None:
         self.job_id, self.error_type, self.error_message = job_id, error_type, error_message
         self.traceback = traceback
         super().__init__(f"job {job_id} failed: {error_type}: {error_message}")
@@ -199,11 +221,15 @@ class JobConflict(CapelinError):
 
 
 class SyncInAsync(CapelinError, RuntimeError):
-    """A ``*_sync`` function was called inside a running event loop. Use ``await`` and the function without ``_sync``."""
+    """A ``*_sync`` function was called inside a running event loop.
+
+    Use ``await`` and the function without ``_sync``.
+    """
 
     def __init__(self, *, function: str) -> None:
         super().__init__(
-            f"{function}() would block the running event loop; await {function.removesuffix('_sync')}() instead"
+            f"{function}() would block the running event loop; "
+            f"await {function.removesuffix('_sync')}() instead"
         )
 
 
@@ -215,17 +241,20 @@ class NoCurrentJob(CapelinError, LookupError):
 
 
 class NotInThisProcess(CapelinError, RuntimeError):
-    """What was asked for is in the worker's own process, and the job runs in another one (``run_in="process"``)."""
+    """What was asked for is in the worker's own process, and the job runs in another one."""
 
     def __init__(self, *, what: str) -> None:
         super().__init__(
-            f'{what} is not available in a job with run_in="process": it needs the worker\'s process; use a def task '
-            "without run_in, which runs in a thread"
+            f'{what} is not available in a job with run_in="process": it needs the worker\'s process; '
+            "a def task without run_in runs in a thread of it"
         )
 
 
 class WorkerLost(CapelinError):
-    """The job's worker died ``max_crashes`` times while running it. Recorded by the fleet, never raised in a task."""
+    """The job's worker died ``max_crashes`` times while running it.
+
+    Recorded by the fleet, never raised in a task.
+    """
 
 
 class NoApp(ConfigurationError, RuntimeError):
@@ -234,7 +263,7 @@ class NoApp(ConfigurationError, RuntimeError):
     def __init__(self, *, task: str, apps: Sequence[str] = ()) -> None:
         self.task, self.apps = task, list(apps)
         why = (
-            f"is registered in {len(self.apps)} apps ({', '.join(self.apps)}), whose options for it differ; say which: "
+            f"is registered in {len(self.apps)} apps ({', '.join(self.apps)}); say which: "
             f"app.task_named({task!r}, queue=...).enqueue(...)"
             if self.apps
             else "is not registered in an app; app.include(tasks) the group that it is in, first"

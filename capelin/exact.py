@@ -1,22 +1,26 @@
 """Whether a value came back from JSON exactly: equal, and of the same type, all the way down.
 
-pydantic turns NaN into null, a subclass into its base and int keys into strings without a word. Every value of a rich type is
-therefore encoded, decoded and compared here before anything is written, so that what a task receives is what was given.
+pydantic turns NaN into null, a subclass into its base and int keys into strings without a word. Every value
+of a rich type is therefore encoded, decoded and compared here before anything is written, so that what a task
+receives is what was given.
 
-One promotion is allowed, because every type checker allows it: an ``int`` given for a ``float`` arrives as that float, if it
-is equal.
+One promotion is allowed, because every type checker allows it: an ``int`` given for a ``float`` arrives as
+that float, if it is equal.
 """
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, time
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, cast
 
 from pydantic import BaseModel
+
+from capelin.narrow import is_list, is_mapping, is_tuple
 
 _MAX_SHOWN = 60
 
@@ -35,7 +39,10 @@ def show(value: object) -> str:
 
 
 def is_json(value: object) -> bool:
-    """Return whether a value is plain JSON that comes back as itself: exact types, string keys, finite floats."""
+    """Return whether a value is plain JSON that comes back as itself.
+
+    That takes exact types, keys that are strings, and finite floats.
+    """
     kind = type(value)
     if kind is str or kind is int or kind is bool or value is None:
         return True
@@ -52,64 +59,68 @@ def is_json(value: object) -> bool:
 def why_not_json(value: object, path: str = "") -> str | None:
     """Return where and why a value is not plain JSON, or None if it is."""
     kind = type(value)
-    if kind in (str, int, bool) or value is None:
-        return None
-    if kind is float:
-        return None if math.isfinite(cast(float, value)) else _at(path, f"{value} is not a JSON number")
     if kind is list:
-        for index, item in enumerate(cast(list[object], value)):
-            if why := why_not_json(item, f"{path}[{index}]"):
-                return why
-        return None
+        inside = (
+            why_not_json(item, f"{path}[{index}]") for index, item in enumerate(cast(list[object], value))
+        )
+        return next(filter(None, inside), None)
     if kind is dict:
-        for key, item in cast(dict[object, object], value).items():
+        items = cast(dict[object, object], value)
+        for key in items:
             if type(key) is not str:
-                return _at(path, f"the key {show(key)} would come back as a string")
-            if why := why_not_json(item, f"{path}[{key!r}]"):
-                return why
-        return None
-    base = next((known for known in (str, int, float, list, dict) if isinstance(value, known)), None)
-    if isinstance(value, tuple):
-        base = list
-    if base is not None:
-        return _at(path, f"{show(value)} would come back as {base.__name__}")
-    return _at(path, f"{show(value)} is not plain JSON; annotate the parameter with its type")
+                return _at(path, f"the key {show(key)} would come back as a str")
+        return next(
+            filter(None, (why_not_json(item, f"{path}[{key!r}]") for key, item in items.items())), None
+        )
+    return None if is_json(value) else _at(path, _why_no_scalar(value))
 
 
-def difference(given: object, back: object, path: str = "") -> str | None:  # noqa: PLR0911 -- one return a kind of value
+def _why_no_scalar(value: object) -> str:
+    if type(value) is float:
+        return f"{value} is not a JSON number"
+    for base, written in ((str, str), (int, int), (float, float), (list, list), (tuple, list), (dict, dict)):
+        if issubclass(type(value), base):
+            return f"{show(value)} would come back as {written.__name__}"
+    return f"{show(value)} is not plain JSON; annotate the parameter with its type"
+
+
+def why_not_finite(value: object, path: str = "") -> str | None:
+    """Return where a value holds a float that JSON has no number for, or None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return _at(path, f"{value} is not a JSON number")
+    inside: Iterable[tuple[object, object]] = ()
+    if is_mapping(value):
+        inside = value.items()
+    elif is_list(value) or is_tuple(value):
+        inside = enumerate(value)
+    return next(filter(None, (why_not_finite(item, f"{path}[{key!r}]") for key, item in inside)), None)
+
+
+def difference(given: object, back: object, path: str = "") -> str | None:
     """Return where and how what came back differs from what was given, or None if it is exactly the same."""
     kind = type(given)
     if kind is not type(back):
         if kind is int and type(back) is float and given == back:
             return None
-        return _at(path, f"{show(given)} would come back as {show(back)}")
-    if isinstance(given, float):
-        same = given == back and math.copysign(1, given) == math.copysign(1, cast(float, back))
-        return None if same else _changed(given, back, path)
-    if isinstance(given, (str, bytes, int)):
-        return None if given == back else _changed(given, back, path)
-    if isinstance(given, Enum):
-        return None if given is back else _changed(given, back, path)
-    if isinstance(given, (datetime, time)):
-        return None if _moment(given) == _moment(cast(datetime, back)) else _changed(given, back, path)
-    if isinstance(given, Decimal):
-        return None if given.as_tuple() == cast(Decimal, back).as_tuple() else _changed(given, back, path)
-    if isinstance(given, BaseModel):
-        return _model_difference(given, cast(BaseModel, back), path)
-    if is_dataclass(given):
-        names = [field.name for field in fields(given)]
-        return _attribute_difference(names, given, back, path)
-    if isinstance(given, Mapping):
-        return _mapping_difference(cast(Mapping[Any, Any], given), cast(Mapping[Any, Any], back), path)
-    if isinstance(given, (list, tuple, deque)):
-        return _sequence_difference(cast(list[Any], given), cast(list[Any], back), path)
-    if isinstance(given, (set, frozenset)):
-        return _set_difference(cast(set[Any], given), cast(set[Any], back), path)
-    if given == back:
-        return None
+        return _changed(given, back, path)
+    return _comparison(cast(Any, kind))(given, back, path)
+
+
+_Comparison = Callable[[Any, Any, str], str | None]
+
+
+@lru_cache(maxsize=1024)
+def _comparison(kind: Any) -> _Comparison:
+    """Return how two values of a type are compared."""
+    if is_dataclass(kind):
+        names = tuple(field.name for field in fields(kind))
+        return lambda given, back, path: _attribute_difference(names, given, back, path)
+    for base, comparison in _COMPARISONS:
+        if issubclass(kind, base):
+            return comparison
     if kind.__eq__ is object.__eq__:
-        return _at(path, f"{kind.__qualname__} has no __eq__, so that nothing shows that it comes back as it was")
-    return _changed(given, back, path)
+        return _no_comparison
+    return _compare_equal
 
 
 def _at(path: str, what: str) -> str:
@@ -120,9 +131,44 @@ def _changed(given: object, back: object, path: str) -> str:
     return _at(path, f"{show(given)} would come back as {show(back)}")
 
 
-def _moment(value: datetime | time) -> object:
-    # Not ==: two aware datetimes in a repeated hour never equal each other. The zone's name is not kept, its offset is.
-    return value.replace(tzinfo=None, fold=0), value.utcoffset()
+def _compare_equal(given: object, back: object, path: str) -> str | None:
+    return None if given == back else _changed(given, back, path)
+
+
+def _no_comparison(given: object, _back: object, path: str) -> str:
+    return _at(
+        path, f"{type(given).__qualname__} has no __eq__, so that nothing shows that it comes back as it was"
+    )
+
+
+def _compare_members(given: object, back: object, path: str) -> str | None:
+    return None if given is back else _changed(given, back, path)
+
+
+def _compare_floats(given: float, back: float, path: str) -> str | None:
+    same = given == back and math.copysign(1, given) == math.copysign(1, back)
+    return None if same else _changed(given, back, path)
+
+
+def _compare_decimals(given: Decimal, back: Decimal, path: str) -> str | None:
+    return None if given.as_tuple() == back.as_tuple() else _changed(given, back, path)
+
+
+def _compare_moments(given: datetime | time, back: datetime | time, path: str) -> str | None:
+    # Not ==: two aware datetimes in a repeated hour never equal each other. The zone's name is not kept, its
+    # offset is.
+    same = given.utcoffset() == back.utcoffset() and _wall(given) == _wall(back)
+    return None if same else _changed(given, back, path)
+
+
+def _wall(value: datetime | time) -> object:
+    return value.replace(tzinfo=None, fold=0)
+
+
+def _compare_deques(given: deque[Any], back: deque[Any], path: str) -> str | None:
+    if given.maxlen != back.maxlen:
+        return _at(path, f"a maxlen of {given.maxlen} would come back as {back.maxlen}")
+    return _compare_sequences(given, back, path)
 
 
 def _attribute_difference(names: Iterable[str], given: object, back: object, path: str) -> str | None:
@@ -132,19 +178,22 @@ def _attribute_difference(names: Iterable[str], given: object, back: object, pat
     return None
 
 
-def _model_difference(given: BaseModel, back: BaseModel, path: str) -> str | None:
+def _compare_models(given: BaseModel, back: BaseModel, path: str) -> str | None:
     if why := _attribute_difference(type(given).model_fields, given, back, path):
         return why
     private = given.__pydantic_private__ or {}
     if why := _attribute_difference(private, given, back, path):
         return why
-    return _mapping_difference(given.__pydantic_extra__ or {}, back.__pydantic_extra__ or {}, path)
+    return _compare_mappings(given.__pydantic_extra__ or {}, back.__pydantic_extra__ or {}, path)
 
 
-def _mapping_difference(given: Mapping[Any, Any], back: Mapping[Any, Any], path: str) -> str | None:
+def _compare_mappings(given: Mapping[Any, Any], back: Mapping[Any, Any], path: str) -> str | None:
     if len(given) != len(back):
         lost = next((key for key in given if key not in back), None)
-        return _at(path, f"the key {show(lost)} would be lost" if lost is not None else "would come back with other keys")
+        return _at(
+            path,
+            f"the key {show(lost)} would be lost" if lost is not None else "would come back with other keys",
+        )
     keys = {key: key for key in back}
     for key, value in given.items():
         if key not in keys:
@@ -156,7 +205,7 @@ def _mapping_difference(given: Mapping[Any, Any], back: Mapping[Any, Any], path:
     return None
 
 
-def _sequence_difference(given: Iterable[Any], back: Iterable[Any], path: str) -> str | None:
+def _compare_sequences(given: Iterable[Any], back: Iterable[Any], path: str) -> str | None:
     ours, theirs = list(given), list(back)
     if len(ours) != len(theirs):
         return _at(path, f"{len(ours)} items would come back as {len(theirs)}")
@@ -166,7 +215,7 @@ def _sequence_difference(given: Iterable[Any], back: Iterable[Any], path: str) -
     return None
 
 
-def _set_difference(given: Iterable[Any], back: Iterable[Any], path: str) -> str | None:
+def _compare_sets(given: Iterable[Any], back: Iterable[Any], path: str) -> str | None:
     found = {item: item for item in back}
     ours = list(given)
     if len(ours) != len(found):
@@ -177,3 +226,18 @@ def _set_difference(given: Iterable[Any], back: Iterable[Any], path: str) -> str
         if why := difference(item, found[item], path):
             return why
     return None
+
+
+# The first that fits counts: an enum may be an int, a NamedTuple is a tuple.
+_COMPARISONS: tuple[tuple[type | tuple[type, ...], _Comparison], ...] = (
+    (Enum, _compare_members),
+    (float, _compare_floats),
+    ((str, bytes, int), _compare_equal),
+    ((datetime, time), _compare_moments),
+    (Decimal, _compare_decimals),
+    (BaseModel, _compare_models),
+    (Mapping, _compare_mappings),
+    ((list, tuple), _compare_sequences),
+    (deque, _compare_deques),
+    ((set, frozenset), _compare_sets),
+)

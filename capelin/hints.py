@@ -1,18 +1,18 @@
-"""Type hints: resolved once, refused with a reason when no JSON can carry them, and described for a signature's digest.
+"""Type hints: resolved once, refused with a reason if no JSON can carry them, described for the digest.
 
-A description names what a hint accepts, and looks into models, dataclasses and enums, so that a new required field changes
-the digest as a new parameter does. It leaves modules out: a program run as a script knows its classes by another module
-(``__main__``) than the worker that imports it.
+A description names what a hint accepts, and looks into models, dataclasses and enums, so that a new required
+field changes the digest as a new parameter does. It leaves modules out: a program run as a script knows its
+classes by another module (``__main__``) than the worker that imports it.
 """
 
 import collections.abc
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
-from typing import Any, Literal, NewType, TypeVar, Union, cast, get_args, get_origin
+from typing import Any, Literal, NewType, Union, cast, get_args, get_origin
 
 import typing_extensions
 from pydantic import BaseModel
@@ -21,10 +21,10 @@ from pydantic.fields import FieldInfo
 ANNOTATED: object = get_origin(typing.Annotated[int, 0])
 UNIONS: tuple[object, ...] = (Union, types.UnionType)
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_TYPE_ALIASES = tuple(
-    cast(type, getattr(module, "TypeAliasType"))  # noqa: B009 -- typing has it from 3.12 only
+_TYPE_ALIASES: tuple[type, ...] = tuple(
+    cast(type, module.__dict__["TypeAliasType"])  # typing has it from 3.12 only
     for module in (typing, typing_extensions)
-    if hasattr(module, "TypeAliasType")
+    if "TypeAliasType" in module.__dict__
 )
 _REQUIRED_MARKS = tuple(
     getattr(module, name)
@@ -33,12 +33,13 @@ _REQUIRED_MARKS = tuple(
     if hasattr(module, name)
 )
 _UNPACK = (typing.Unpack, typing_extensions.Unpack)
-_NOT_DATA: tuple[object, ...] = (
+_SELF: tuple[object, ...] = (typing.__dict__["Self"], typing_extensions.__dict__["Self"])
+_NOT_DATA: tuple[Any, ...] = (
     collections.abc.AsyncGenerator,
     collections.abc.AsyncIterable,
     collections.abc.AsyncIterator,
     collections.abc.Awaitable,
-    collections.abc.Callable,
+    typing.get_origin(typing.Callable[..., Any]),
     collections.abc.Coroutine,
     collections.abc.Generator,
     collections.abc.Iterable,
@@ -57,12 +58,12 @@ def resolve(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def unwrap(hint: Any) -> Any:
-    """Return what stands behind ``NewType``, a type alias, ``Required`` and ``Annotated`` with nothing but words in it."""
+    """Return what stands behind ``NewType``, aliases, ``Required``, and ``Annotated`` with words only."""
     while True:
         if isinstance(hint, NewType):
             hint = hint.__supertype__
         elif isinstance(hint, _TYPE_ALIASES):
-            hint = cast(Any, hint).__value__
+            hint = getattr(hint, "__value__")  # noqa: B009 -- one checker sees Any here, the other object
         elif get_origin(hint) in _REQUIRED_MARKS:
             hint = get_args(hint)[0]
         elif get_origin(hint) is ANNOTATED and all(isinstance(word, str) for word in hint.__metadata__):
@@ -83,25 +84,19 @@ def why_unusable(hint: Any) -> str | None:
 
 def _why_unusable(hint: Any, within: tuple[object, ...]) -> str | None:
     hint = unwrap(hint)
-    if any(hint is outer for outer in within):
-        return None
-    if isinstance(hint, (TypeVar, typing.ParamSpec, typing.TypeVarTuple)) or _is_type_variable(hint):
-        return f"it is generic ({hint}): a worker cannot know the type; name it"
-    if unpacked(hint) is not None:
-        return f"{spell(hint)} is not supported here"
-    if hint in (typing.Self, typing_extensions.Self):
-        return "Self has no meaning outside a class"
-    if hint is Literal or get_origin(hint) is Literal:
-        return None
     origin = get_origin(hint) or hint
+    if origin is Literal or any(hint is outer for outer in within):
+        return None
+    if _is_type_variable(hint):
+        return f"it is generic ({hint}): a worker cannot know the type; name it"
+    if unpacked(hint) is not None or hint in _SELF:
+        return f"{spell(hint)} is not supported here"
     if any(origin is kind for kind in _NOT_DATA):
-        return f"values of {spell(hint)} cannot be written as JSON; use a list or another type that holds data"
-    for part in get_args(hint):
-        if isinstance(part, list):
-            continue
-        if why := _why_unusable(part, (*within, hint)):
-            return why
-    return None
+        return (
+            f"values of {spell(hint)} cannot be written as JSON; use a list or another type that holds data"
+        )
+    parts = (part for part in get_args(hint) if not isinstance(part, list))
+    return next(filter(None, (_why_unusable(part, (*within, hint)) for part in parts)), None)
 
 
 def _is_type_variable(hint: Any) -> bool:
@@ -156,41 +151,54 @@ def _describe(hint: Any, within: tuple[object, ...]) -> str:  # noqa: PLR0911 --
 
 
 def _structure(kind: Any, within: tuple[object, ...]) -> str:
-    """Return the fields of a model, dataclass, TypedDict or NamedTuple, or the values of an enum; else nothing."""
+    """Return the fields of a model, dataclass, TypedDict or NamedTuple, or an enum's values; else nothing."""
     if not isinstance(kind, type):
         return ""
     if issubclass(kind, Enum):
-        return "{" + ",".join(f"{name}={_value(member.value)}" for name, member in kind.__members__.items()) + "}"
-    parts: list[tuple[str, bool, Any]]
+        return (
+            "{"
+            + ",".join(f"{name}={_value(member.value)}" for name, member in kind.__members__.items())
+            + "}"
+        )
     if issubclass(kind, BaseModel):
-        parts = [(name, field.is_required(), field) for name, field in kind.model_fields.items()]
         extra = kind.model_config.get("extra")
+        parts = [(name, field.is_required(), field) for name, field in kind.model_fields.items()]
         return _fields(parts, within) + (f"+{extra}" if extra else "")
+    return _plain_structure(kind, within)
+
+
+def _plain_structure(kind: Any, within: tuple[object, ...]) -> str:
     hints = _class_hints(kind)
+    parts: list[tuple[str, bool, Any]]
     if is_dataclass(kind):
         parts = [
-            (field.name, field.default is MISSING and field.default_factory is MISSING, hints.get(field.name, Any))
+            (
+                field.name,
+                field.default is MISSING and field.default_factory is MISSING,
+                hints.get(field.name, Any),
+            )
             for field in fields(kind)
             if field.init
         ]
         return _fields(parts, within)
     if typing_extensions.is_typeddict(kind):
-        required = cast(frozenset[str], getattr(kind, "__required_keys__", frozenset()))
-        return _fields([(name, name in required, hint) for name, hint in hints.items()], within)
-    if issubclass(kind, tuple) and hasattr(kind, "_fields"):
-        names, defaults = cast(tuple[str, ...], kind._fields), cast(Any, kind)._field_defaults
-        return _fields([(name, name not in defaults, hints.get(name, Any)) for name in names], within)
+        parts = [(name, name in kind.__required_keys__, hint) for name, hint in hints.items()]
+        return _fields(parts, within)
+    if hasattr(kind, "_fields") and hasattr(kind, "_field_defaults"):
+        defaults = kind._field_defaults
+        parts = [(name, name not in defaults, hints.get(name, Any)) for name in kind._fields]
+        return _fields(parts, within)
     return ""
 
 
-def _class_hints(kind: type) -> Mapping[str, Any]:
+def _class_hints(kind: Any) -> Mapping[str, Any]:
     try:
         return typing_extensions.get_type_hints(kind, include_extras=True)
     except (NameError, AttributeError, TypeError, SyntaxError):
         return getattr(kind, "__annotations__", {})
 
 
-def _fields(parts: list[tuple[str, bool, Any]], within: tuple[object, ...]) -> str:
+def _fields(parts: Sequence[tuple[str, bool, Any]], within: tuple[object, ...]) -> str:
     described: list[str] = []
     for name, required, hint in parts:
         if isinstance(hint, FieldInfo):

@@ -25,8 +25,8 @@ def checked_middleware(middleware: Iterable[Middleware]) -> tuple[Middleware, ..
     """
     result = tuple(middleware)
     for one in result:
-        call = one if inspect.isroutine(one) else getattr(one, "__call__", one)  # noqa: B004 -- for its signature
-        if not callable(one) or not inspect.iscoroutinefunction(call):
+        call: object = one if inspect.isroutine(one) else getattr(one, "__call__", None)  # noqa: B004 -- its own
+        if not inspect.iscoroutinefunction(call):
             raise InvalidOption(
                 option="middleware", value=one, why="expected async def middleware(job, call_next): ..."
             )

@@ -1,22 +1,28 @@
-"""Options of tasks and of calls, checked at the edge: what makes no sense is refused before anything is written."""
+"""Options of tasks and of calls, checked at the edge.
 
-from collections.abc import Mapping
+What makes no sense is refused before anything is written.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any, Final, Literal, Protocol, TypedDict, cast
+from typing import Any, Final, Literal, Protocol, TypedDict, TypeVar, cast
 
 from capelin.durations import Duration, seconds
 from capelin.errors import InvalidOption
 from capelin.names import check_name
+from capelin.narrow import is_mapping
 from capelin.priority import Priority
-from capelin.requests import JobRequest, OnDuplicate
+from capelin.requests import JobRequest, OnDuplicate, is_request
 from capelin.retry import RetryPolicy, checked_when
 
 DEFAULT_QUEUE = "default"
 MAX_KEY_BYTES = 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+
+_E = TypeVar("_E", bound=Enum)
 
 PriorityName = Literal["critical", "high", "normal", "low"]
 OnDuplicateName = Literal["keep", "replace", "follow"]
@@ -44,7 +50,7 @@ class Named(Protocol):
 
 
 class TaskArguments(TypedDict, total=False):
-    """The options that ``@app.task(...)`` takes besides the task's name; ``TaskOptions`` says what they mean."""
+    """The options that ``@app.task(...)`` takes besides the task's name (see ``TaskOptions``)."""
 
     queue: str
     priority: Priority | PriorityName
@@ -82,7 +88,8 @@ class EffectiveOptions:
         timeout: Seconds a start may take, or None for as long as it likes.
         retention: Seconds that a finished job's record stays, or None for what the worker's settings say.
         on_failure: Name of the task that is told of an end in the DLQ.
-        max_crashes: Starts whose worker may die before the job goes to the DLQ, or None for what the settings say.
+        max_crashes: Starts whose worker may die before the job goes to the DLQ, or None for what the settings
+            say.
     """
 
     queue: str
@@ -96,7 +103,9 @@ class EffectiveOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskOptions:
-    """Options of a task, or of all tasks of an app or group (``defaults=``). What is not given comes from the next one out.
+    """Options of a task, or of all tasks of an app or group (``defaults=``).
+
+    What is not given comes from the next one out: the task's group, its app, capelin.
 
     Attributes:
         queue: Where its jobs go (``default``).
@@ -118,10 +127,10 @@ class TaskOptions:
 
     queue: str | Unset = UNSET
     priority: Priority | PriorityName | Unset = UNSET
-    timeout: Duration | None | Unset = UNSET
+    timeout: Duration | Unset | None = UNSET
     retry: RetryPolicy | Unset = UNSET
     retention: Duration | Unset = UNSET
-    on_failure: Named | str | None | Unset = UNSET
+    on_failure: Named | str | Unset | None = UNSET
     max_crashes: int | Unset = UNSET
 
     def __post_init__(self) -> None:
@@ -137,9 +146,11 @@ class TaskOptions:
         """Return the options in plain units, with capelin's own defaults for what is not given."""
         return EffectiveOptions(
             queue=DEFAULT_QUEUE if self.queue is UNSET else check_name("queue", self.queue),
-            priority=Priority.NORMAL if self.priority is UNSET else checked_priority(self.priority),
-            timeout=None if self.timeout is UNSET or self.timeout is None else _positive("timeout", self.timeout),
-            retry=RetryPolicy() if self.retry is UNSET else _checked_policy(self.retry),
+            priority=Priority.NORMAL if self.priority is UNSET else _priority("priority", self.priority),
+            timeout=None
+            if self.timeout is UNSET or self.timeout is None
+            else _positive("timeout", self.timeout),
+            retry=RetryPolicy() if self.retry is UNSET else _policy("retry", self.retry),
             retention=None if self.retention is UNSET else seconds("retention", self.retention),
             on_failure=None if self.on_failure is UNSET else _task_name("on_failure", self.on_failure),
             max_crashes=None if self.max_crashes is UNSET else _whole("max_crashes", self.max_crashes),
@@ -180,7 +191,8 @@ class CallOptions:
         retry: A policy of standard tenacity parts; others belong on the task.
         dedupe_key: At most one live job of this task and queue has this key. Not together with ``shard_key``.
         dedupe_for: The key holds for this long instead of for the life of the job.
-        on_duplicate: What a second submit of a live key does: ``keep`` (the default), ``replace``, ``follow``.
+        on_duplicate: What a second submit of a live key does: ``keep`` (the default), ``replace``,
+            ``follow``.
         shard_key: Jobs with the same one go to the same shard. It promises no order.
         headers: Words that travel with the job, for tracing and the like.
         retention: How long the record of the finished job stays.
@@ -214,38 +226,14 @@ class CallOptions:
         self._check_combinations()
         delay, at = checked_when(self.delay, self.at)
         result: RequestFields = {}
-        if self.queue is not None:
-            result["queue"] = check_name("queue", self.queue)
-        if self.priority is not None:
-            result["priority"] = checked_priority(self.priority)
         if delay is not None:
             result["delay"] = delay
         if at is not None:
             result["at"] = milliseconds_since_epoch(at)
-        if self.expires is not None:
-            result["expires"] = _positive("expires", self.expires)
-        if self.timeout is not None:
-            result["timeout"] = _positive("timeout", self.timeout)
-        if self.retry is not None:
-            result["retry"] = _checked_policy(self.retry).to_json()
-        if self.retention is not None:
-            result["retention"] = seconds("retention", self.retention)
-        if self.then is not None:
-            result["then"] = _checked_then(self.then)
-        if self.headers is not None:
-            result["headers"] = _checked_headers(self.headers)
-        self._add_keys(result)
+        for option, check in _CALL_CHECKS.items():
+            if (value := getattr(self, option)) is not None:
+                cast(dict[str, Any], result)[option] = check(option, value)
         return result
-
-    def _add_keys(self, result: RequestFields) -> None:
-        if self.dedupe_key is not None:
-            result["dedupe_key"] = _checked_key("dedupe_key", self.dedupe_key)
-        if self.dedupe_for is not None:
-            result["dedupe_for"] = _positive("dedupe_for", self.dedupe_for)
-        if self.on_duplicate is not None:
-            result["on_duplicate"] = _checked_on_duplicate(self.on_duplicate)
-        if self.shard_key is not None:
-            result["shard_key"] = _checked_key("shard_key", self.shard_key)
 
     def _check_combinations(self) -> None:
         if self.dedupe_key is not None and self.shard_key is not None:
@@ -260,33 +248,27 @@ class CallOptions:
                     raise InvalidOption(option=option, value=value, why="it needs a dedupe_key")
 
 
-def checked_priority(value: Priority | str) -> Priority:
-    """Return a priority by its name.
-
-    Raises:
-        InvalidOption: There is none of that name.
-    """
-    try:
-        return Priority(value)
-    except ValueError as cause:
-        raise _not_one_of("priority", value, Priority) from cause
-
-
 def milliseconds_since_epoch(at: datetime) -> int:
     """Return an aware moment in ms since the epoch, rounded up so that nothing comes early."""
     return -((_EPOCH - at) // _MILLISECOND)
 
 
-def _checked_on_duplicate(value: OnDuplicate | str) -> OnDuplicate:
-    try:
-        return OnDuplicate(value)
-    except ValueError as cause:
-        raise _not_one_of("on_duplicate", value, OnDuplicate) from cause
+def _member(kind: type[_E]) -> Callable[[str, Any], _E]:
+    def check(option: str, value: Any) -> _E:
+        try:
+            return kind(value)
+        except ValueError as cause:
+            names = ", ".join(repr(member.value) for member in kind)
+            raise InvalidOption(option=option, value=value, why=f"expected one of {names}") from cause
+
+    return check
 
 
-def _not_one_of(option: str, value: object, known: type[Enum]) -> InvalidOption:
-    names = ", ".join(repr(member.value) for member in known)
-    return InvalidOption(option=option, value=value, why=f"expected one of {names}")
+_priority = _member(Priority)
+
+
+def _name(option: str, value: Any) -> str:
+    return check_name(option, value)
 
 
 def _positive(option: str, value: Duration) -> float:
@@ -302,10 +284,12 @@ def _whole(option: str, value: object) -> int:
     return value
 
 
-def _checked_policy(value: object) -> RetryPolicy:
+def _policy(option: str, value: object) -> RetryPolicy:
     if not isinstance(value, RetryPolicy):
         raise InvalidOption(
-            option="retry", value=value, why="expected a RetryPolicy, as RetryPolicy(stop=stop_after_attempt(5))"
+            option=option,
+            value=value,
+            why="expected a RetryPolicy, as RetryPolicy(stop=stop_after_attempt(5))",
         )
     return value
 
@@ -319,45 +303,67 @@ def _task_name(option: str, value: Named | str | None) -> str | None:
     return check_name("task", name)
 
 
-def _checked_key(option: str, value: object) -> str:
+def _key(option: str, value: object) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidOption(option=option, value=value, why="expected a string that is not empty")
     try:
         size = len(value.encode())
     except UnicodeEncodeError as cause:
-        raise InvalidOption(option=option, value=value, why=f"cannot be written as UTF-8: {cause.reason}") from cause
+        raise InvalidOption(
+            option=option, value=value, why=f"cannot be written as UTF-8: {cause.reason}"
+        ) from cause
     if size > MAX_KEY_BYTES:
-        raise InvalidOption(option=option, value=value, why=f"at most {MAX_KEY_BYTES} bytes; use a digest of it")
+        raise InvalidOption(
+            option=option, value=value, why=f"at most {MAX_KEY_BYTES} bytes; use a digest of it"
+        )
     return str(value)
 
 
-def _checked_headers(value: object) -> dict[str, str]:
+def _headers(option: str, value: object) -> dict[str, str]:
     expected = "expected a mapping of strings to strings"
-    if not isinstance(value, Mapping):
-        raise InvalidOption(option="headers", value=value, why=expected)
-    headers = cast(Mapping[object, object], value)
+    if not is_mapping(value):
+        raise InvalidOption(option=option, value=value, why=expected)
     result: dict[str, str] = {}
-    for name, text in headers.items():
+    for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
-            raise InvalidOption(option="headers", value=value, why=f"{expected}; {name!r} is {text!r}")
+            raise InvalidOption(option=option, value=value, why=f"{expected}; {name!r} is {text!r}")
         try:
             (name + text).encode()
         except UnicodeEncodeError as cause:
             raise InvalidOption(
-                option="headers", value=value, why=f"{name!r} cannot be written as UTF-8: {cause.reason}"
+                option=option, value=value, why=f"{name!r} cannot be written as UTF-8: {cause.reason}"
             ) from cause
         result[str(name)] = str(text)
     return result
 
 
-def _checked_then(value: object) -> JobRequest[Any]:
-    if not isinstance(value, JobRequest):
-        raise InvalidOption(option="then", value=value, why="expected a job, as archive.job(...)")
-    request = cast(JobRequest[Any], value)
-    if request.dedupe_key is not None or request.shard_key is not None:
+def _then(option: str, value: object) -> JobRequest[Any]:
+    if not is_request(value):
+        raise InvalidOption(option=option, value=value, why="expected a job, as archive.job(...)")
+    if value.dedupe_key is not None or value.shard_key is not None:
         raise InvalidOption(
-            option="then",
-            value=request.task,
-            why="the job that follows lives in its parent's shard, once: it takes no dedupe_key and no shard_key",
+            option=option,
+            value=value.task,
+            why="the job that follows lives in its parent's shard, once: no dedupe_key and no shard_key",
         )
-    return request
+    return value
+
+
+def _policy_text(option: str, value: object) -> str:
+    return _policy(option, value).to_json()
+
+
+_CALL_CHECKS: Mapping[str, Callable[[str, Any], object]] = {
+    "queue": _name,
+    "priority": _priority,
+    "expires": _positive,
+    "timeout": _positive,
+    "retry": _policy_text,
+    "retention": seconds,
+    "dedupe_key": _key,
+    "dedupe_for": _positive,
+    "on_duplicate": _member(OnDuplicate),
+    "shard_key": _key,
+    "headers": _headers,
+    "then": _then,
+}

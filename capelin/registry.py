@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class TaskRegistry(Mapping[str, "Task[..., Any]"]):
     """Tasks by name; a look-up takes aliases too, iteration and length count each task once.
 
-    A name is used once. The same function imported twice (as ``__main__`` and by its module's name) counts as one: the one
-    that other processes can import stays.
+    A name is used once. The same function imported twice (as ``__main__`` and by its module's name) counts as
+    one: the one that other processes can import stays.
 
     Raises:
         UnknownTask: ``registry["name"]`` of a task that is not there; it suggests the nearest name.
@@ -37,12 +37,15 @@ class TaskRegistry(Mapping[str, "Task[..., Any]"]):
 
     def _check_free(self, task: "Task[..., Any]", before: "Iterable[Task[..., Any]]") -> None:
         for name in (task.name, *task.aliases):
-            others = [other for other in (self.get(name), *before) if other and name in (other.name, *other.aliases)]
+            others = [
+                other for other in (self.get(name), *before) if other and name in (other.name, *other.aliases)
+            ]
             for other in others:
                 if other.name != task.name or not same_function(other.function, task.function):
                     raise InvalidTask(
                         task=task.name,
-                        why=f"the name {name!r} is taken by {other.import_path}; give {task.import_path} another (name=...)",
+                        why=f"the name {name!r} is taken by {other.import_path}; "
+                        f"give {task.import_path} another (name=...)",
                     )
 
     def _put(self, task: "Task[..., Any]") -> None:

@@ -1,4 +1,4 @@
-"""What one enqueue asks for, as a value: arguments already checked and encoded, options already in plain units.
+"""What one enqueue asks for, as a value: arguments checked and encoded, options in plain units.
 
 A request knows nothing of Redis. The client decides the shard and the id, and sends it.
 """
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic
 
-from typing_extensions import TypeVar
+from typing_extensions import TypeIs, TypeVar
 
 from capelin.priority import Priority
 
-R = TypeVar("R", default=Any, covariant=True)
+R_co = TypeVar("R_co", default=Any, covariant=True)
 
 
 class OnDuplicate(StrEnum):
@@ -21,13 +21,13 @@ class OnDuplicate(StrEnum):
     KEEP = "keep"
     """The first job stays as it is; the caller gets its handle."""
     REPLACE = "replace"
-    """A job that has not started takes the new arguments and options (debounce); one that runs gets a follower."""
+    """A job that has not started takes the new arguments and options (debounce); else as ``follow``."""
     FOLLOW = "follow"
     """One more job runs after the one that has started."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobRequest(Generic[R]):
+class JobRequest(Generic[R_co]):
     """One job to be: what ``send.job("a@b.c")`` returns and ``app.enqueue([...])`` takes.
 
     Attributes:
@@ -36,8 +36,8 @@ class JobRequest(Generic[R]):
         digest: Digest of the signature that checked the arguments; empty when nothing checked them.
         delay: Seconds from the moment Redis gets it, or None.
         at: Due moment in ms since the epoch, or None. Not together with ``delay``.
-        expires: Seconds from the moment Redis gets it (from the due moment if it has one): not started by then, it ends
-            cancelled.
+        expires: Seconds from the moment Redis gets it (from the due moment if it has one): not started by
+            then, it ends cancelled.
         timeout, retry, retention: Overrides of the task's options (seconds; JSON policy; seconds), or None.
         dedupe_for: Seconds; the dedupe key holds for this window instead of for the life of the job.
         then: What follows a success, in the same shard.
@@ -62,3 +62,8 @@ class JobRequest(Generic[R]):
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     then: "JobRequest[Any] | None" = None
     on_failure: str | None = None
+
+
+def is_request(value: object) -> TypeIs[JobRequest[Any]]:
+    """Return whether a value is a request."""
+    return isinstance(value, JobRequest)

@@ -5,7 +5,7 @@ A worker enters the lifespan before it takes its first job and leaves it after i
 """
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar, cast
@@ -15,7 +15,9 @@ from capelin.errors import InvalidOption, NoResources
 T = TypeVar("T")
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[T]] | Callable[[], AbstractAsyncContextManager[T]]
-"""A callable that takes the app, or nothing, and returns an async context manager that yields the resources."""
+"""A callable that takes the app, or nothing, and returns an async context manager that yields the
+resources.
+"""
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _IN_PROCESS = 'a job with run_in="process" has none, since they cannot leave the worker\'s process'
@@ -30,8 +32,8 @@ class _Provided:
         self.slot, self.value = slot, value
 
 
-# Where a worker or a test provides resources, its tasks and threads inherit the variable; code that does not inherit it (a
-# fixture's test, a thread of the user's own) finds what this process opened last.
+# Where a worker or a test provides resources, its tasks and threads inherit the variable; code that does not
+# inherit it (a fixture's test, a thread of the user's own) finds what this process opened last.
 _here: ContextVar[tuple[_Provided, ...]] = ContextVar("capelin_resources", default=())
 _open: list[_Provided] = []
 
@@ -58,7 +60,7 @@ class ResourceSlot(Generic[T]):
         self._takes_app = lifespan is not None and _takes_app(lifespan)
 
     @asynccontextmanager
-    async def opened(self, app: object) -> AsyncIterator[T | None]:
+    async def opened(self, app: object) -> AsyncGenerator[T | None]:
         """Enter the lifespan and provide what it yields; None for an app without one."""
         if self._lifespan is None:
             yield None
@@ -76,7 +78,7 @@ class ResourceSlot(Generic[T]):
                 yield value
 
     @contextmanager
-    def provided(self, value: T) -> Iterator[T]:
+    def provided(self, value: T) -> Generator[T]:
         """Provide ready-made resources: what ``testing(resources=...)`` does."""
         entry = _Provided(self, value)
         _open.append(entry)
@@ -88,7 +90,8 @@ class ResourceSlot(Generic[T]):
             try:
                 _here.reset(token)
             except ValueError:
-                # A fixture may be torn down in another context than the one it was set up in, which is gone by then.
+                # A fixture may be torn down in another context than the one it was set up in, which is gone
+                # by then.
                 _here.set(tuple(other for other in _here.get() if other is not entry))
 
     def get(self) -> T:
@@ -104,7 +107,7 @@ class ResourceSlot(Generic[T]):
 
     def _why_none(self) -> str:
         if self._lifespan is None:
-            return f"app {self._app} has no lifespan, so that it has no resources: Capelin(lifespan=...) gives it some"
+            return f"app {self._app} has no resources; Capelin(lifespan=...) gives it some"
         return (
             f"the resources of app {self._app} are not open here: they are in a running worker and in "
             f"app.testing(resources=...); {_IN_PROCESS}"
@@ -131,7 +134,8 @@ def resource(kind: type[T]) -> T:
         found = ", ".join(dict.fromkeys(type(entry.value).__qualname__ for entry in entries))
         raise NoResources(why=f"no resources of type {kind.__qualname__} are open here; there are: {found}")
     raise NoResources(
-        why=f"no resources of type {kind.__qualname__} are open here: no worker and no testing runs; {_IN_PROCESS}"
+        why=f"no resources of type {kind.__qualname__} are open here: "
+        f"no worker and no testing runs; {_IN_PROCESS}"
     )
 
 
@@ -145,7 +149,9 @@ def _takes_app(lifespan: Callable[..., object]) -> bool:
     try:
         signature = inspect.signature(lifespan)
     except (TypeError, ValueError) as cause:
-        raise InvalidOption(option="lifespan", value=lifespan, why="expected a callable that takes the app") from cause
+        raise InvalidOption(
+            option="lifespan", value=lifespan, why="expected a callable that takes the app"
+        ) from cause
     if inspect.isasyncgenfunction(lifespan) or inspect.iscoroutinefunction(lifespan):
         raise InvalidOption(
             option="lifespan",

@@ -1,7 +1,8 @@
 """When a failed job is tried again: tenacity's stops, waits and exception predicates, asked once a failure.
 
-tenacity's own loop never runs here: between two attempts a job waits in Redis, not in a process. A policy is therefore asked
-with a hand-built ``RetryCallState``, and what makes no sense without the loop is refused when the policy is made.
+tenacity's own loop never runs here: between two attempts a job waits in Redis, not in a process. A policy is
+therefore asked with a hand-built ``RetryCallState``, and what makes no sense without the loop is refused when
+the policy is made.
 """
 
 import inspect
@@ -23,7 +24,6 @@ from capelin.errors import InvalidOption
 from capelin.retry_json import policy_from_json, policy_to_json
 
 _ATTEMPTS = 3
-_FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
 
 
@@ -32,7 +32,7 @@ def _default_stop() -> stop_base:
 
 
 def _default_wait() -> wait_base:
-    return tenacity.wait_exponential_jitter(initial=_FIRST_WAIT, max=_LONGEST_WAIT)
+    return tenacity.wait_exponential_jitter(max=_LONGEST_WAIT)  # the first wait is 1 s
 
 
 def _default_retry() -> retry_base:
@@ -41,7 +41,9 @@ def _default_retry() -> retry_base:
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """When and how often a failed job is tried again. The default: 3 attempts, jittered exponential waits of 1 to 60 s.
+    """When and how often a failed job is tried again.
+
+    The default: 3 attempts, jittered exponential waits of 1 to 60 s.
 
     Attributes:
         stop: A tenacity stop. ``stop_after_delay`` counts from the job's first start.
@@ -123,9 +125,13 @@ class RetryPolicy:
         except ValueError as cause:
             raise InvalidOption(option="retry", value=text, why=f"not JSON: {cause}") from cause
         if not isinstance(parsed, Mapping):
-            raise InvalidOption(option="retry", value=text, why="expected an object with stop, wait and retry")
+            raise InvalidOption(
+                option="retry", value=text, why="expected an object with stop, wait and retry"
+            )
         stop, wait, retry = policy_from_json(cast(Mapping[str, Any], parsed))
-        return cls(stop=stop or _default_stop(), wait=wait or _default_wait(), retry=retry or _default_retry())
+        return cls(
+            stop=stop or _default_stop(), wait=wait or _default_wait(), retry=retry or _default_retry()
+        )
 
 
 _NO_LOOP = tenacity.Retrying()
@@ -133,19 +139,29 @@ _NO_LOOP = tenacity.Retrying()
 
 def _check(option: str, value: object, base: type[object]) -> None:
     if not isinstance(value, base):
-        raise InvalidOption(option=option, value=value, why=f"expected a tenacity {option} (an instance of {base.__name__})")
+        raise InvalidOption(
+            option=option, value=value, why=f"expected a tenacity {option} (an instance of {base.__name__})"
+        )
     if isinstance(value, (tenacity.retry_if_result, tenacity.retry_if_not_result)):
         raise InvalidOption(
-            option=option, value=value, why="a job that returned is completed; raise Retry() in the task instead"
+            option=option,
+            value=value,
+            why="a job that returned is completed; raise Retry() in the task instead",
         )
     if isinstance(value, tenacity.stop_when_event_set):
         raise InvalidOption(
-            option=option, value=value, why="an event lives in one process, a job does not; cancel the job instead"
+            option=option,
+            value=value,
+            why="an event lives in one process, a job does not; cancel the job instead",
         )
     if isinstance(value, async_retry_base):
-        raise InvalidOption(option=option, value=value, why="the predicate is asynchronous; use one that is not")
+        raise InvalidOption(
+            option=option, value=value, why="the predicate is asynchronous; use one that is not"
+        )
     if inspect.iscoroutinefunction(getattr(value, "predicate", None)):
-        raise InvalidOption(option=option, value=value, why="the predicate is asynchronous; use one that is not")
+        raise InvalidOption(
+            option=option, value=value, why="the predicate is asynchronous; use one that is not"
+        )
     for part in _parts_of(value):
         _check(option, part, base)
 
@@ -159,7 +175,7 @@ def _parts_of(value: object) -> tuple[object, ...]:
     return ()
 
 
-class Control(Exception):  # noqa: N818 -- an outcome that a task asks for, not an error
+class Control(Exception):
     """Base of the outcomes that a task raises."""
 
     delay: float | None = None
@@ -169,7 +185,7 @@ class Control(Exception):  # noqa: N818 -- an outcome that a task asks for, not 
         self.delay, self.at = checked_when(delay, at)
 
     def seconds_from(self, now: datetime) -> float | None:
-        """Return in how many seconds from ``now`` (aware) the job is due; None when the task left that open."""
+        """Return in how many seconds from ``now`` (aware) the job is due; None if the task left that open."""
         if self.at is not None:
             return max(0.0, (self.at - now).total_seconds())
         return self.delay
@@ -179,10 +195,13 @@ class Control(Exception):  # noqa: N818 -- an outcome that a task asks for, not 
 
 
 class Retry(Control):
-    """Raise it in a task to end this attempt and try again. It counts as an attempt, so that the policy's stop holds.
+    """Raise it in a task to end this attempt and try again.
+
+    It counts as an attempt, so that the policy's stop holds.
 
     Args:
-        delay: Seconds or a ``timedelta`` until the next attempt; the policy's wait when neither this nor ``at`` is given.
+        delay: Seconds or a ``timedelta`` until the next attempt; the policy's wait when neither this nor
+            ``at`` is given.
         at: The moment of the next attempt (aware).
 
     Raises:
@@ -243,7 +262,9 @@ def checked_when(delay: Duration | None, at: datetime | None) -> tuple[float | N
         raise InvalidOption(option="at", value=at, why="expected an aware datetime")
     if at.utcoffset() is None:
         raise InvalidOption(
-            option="at", value=at, why="a naive datetime means another moment on every machine; give it a timezone"
+            option="at",
+            value=at,
+            why="a naive datetime means another moment on every machine; give it a timezone",
         )
     return None, at
 

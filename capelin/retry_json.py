@@ -1,9 +1,11 @@
 """Retry policies as JSON: a job that overrides its task's policy carries it in its record.
 
-Only names on this page and numbers are read back, never code: a record cannot make a worker import or run anything.
+Only names on this page and numbers are read back, never code: a record cannot make a worker import or run
+anything.
 """
 
 import builtins
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
 from capelin.errors import InvalidOption
+from capelin.narrow import is_dict, is_list, is_number, is_tuple
 
 _ADVICE = "set the policy on the task (retry=) instead of on the call"
 
@@ -24,38 +27,62 @@ class _Form:
     """How one tenacity class is written: its arguments, and the attributes that hold them.
 
     Attributes:
-        make: The class.
+        cls: The class.
+        make: Makes one: the class itself, unless releases of tenacity differ in its arguments.
         numbers: Attribute by argument.
         parts: The attribute that holds the combined objects, if it combines.
         exceptions: The attribute that holds exception classes, if it asks for them.
     """
 
+    cls: type
     make: Callable[..., object]
     numbers: Mapping[str, str]
     parts: str = ""
     exceptions: str = ""
 
 
-def _numbers(make: Callable[..., object], **attributes: str) -> _Form:
-    return _Form(make=make, numbers=attributes)
+def _numbers(cls: type, **attributes: str) -> _Form:
+    return _Form(cls=cls, make=cls, numbers=attributes)
 
 
-def _named(make: Callable[..., object], *arguments: str) -> _Form:
-    return _Form(make=make, numbers={argument: argument for argument in arguments})
+def _named(cls: type, *arguments: str) -> _Form:
+    return _numbers(cls, **{argument: argument for argument in arguments})
 
 
-def _parts(make: Callable[..., object], attribute: str) -> _Form:
-    return _Form(make=make, numbers={}, parts=attribute)
+def _parts(cls: type, attribute: str) -> _Form:
+    return _Form(cls=cls, make=cls, numbers={}, parts=attribute)
 
 
-def _exceptions(make: Callable[..., object]) -> _Form:
-    return _Form(make=make, numbers={}, exceptions="exception_types")
+def _exceptions(cls: type) -> _Form:
+    return _Form(cls=cls, make=cls, numbers={}, exceptions="exception_types")
+
+
+def _single(instance: object) -> _Form:
+    return _Form(cls=type(instance), make=lambda: instance, numbers={})
+
+
+def _make_jitter(**numbers: float) -> tenacity.wait_exponential_jitter:
+    # tenacity 9.2 calls multiplier what was called initial before, and knows a minimum; the JSON says it in
+    # the new words.
+    known = inspect.signature(tenacity.wait_exponential_jitter).parameters
+    if "multiplier" not in known and "multiplier" in numbers:
+        numbers["initial"] = numbers.pop("multiplier")
+    if "min" not in known and numbers.get("min") == 0:
+        del numbers["min"]
+    return tenacity.wait_exponential_jitter(**numbers)
+
+
+def _jitter() -> _Form:
+    numbers = {name: name for name in ("max", "exp_base", "jitter", "min")}
+    old = hasattr(tenacity.wait_exponential_jitter(), "initial")
+    numbers["multiplier"] = "initial" if old else "multiplier"
+    return _Form(cls=tenacity.wait_exponential_jitter, make=_make_jitter, numbers=numbers)
 
 
 _EXPONENTIAL = ("multiplier", "max", "exp_base", "min")
 _FORMS: Mapping[str, Mapping[str, _Form]] = {
     "stop": {
-        "stop_never": _numbers(lambda: tenacity.stop_never),
+        "stop_never": _single(tenacity.stop_never),
         "stop_after_attempt": _named(tenacity.stop_after_attempt, "max_attempt_number"),
         "stop_after_delay": _named(tenacity.stop_after_delay, "max_delay"),
         "stop_before_delay": _named(tenacity.stop_before_delay, "max_delay"),
@@ -69,24 +96,21 @@ _FORMS: Mapping[str, Mapping[str, _Form]] = {
         "wait_incrementing": _named(tenacity.wait_incrementing, "start", "increment", "max"),
         "wait_exponential": _named(tenacity.wait_exponential, *_EXPONENTIAL),
         "wait_random_exponential": _named(tenacity.wait_random_exponential, *_EXPONENTIAL),
-        "wait_exponential_jitter": _named(
-            tenacity.wait_exponential_jitter, "initial", "max", "exp_base", "jitter", "min", "multiplier"
-        ),
+        "wait_exponential_jitter": _jitter(),
         "wait_combine": _parts(tenacity.wait_combine, "wait_funcs"),
         "wait_chain": _parts(tenacity.wait_chain, "strategies"),
     },
     "retry": {
-        "retry_never": _numbers(lambda: tenacity.retry_never),
-        "retry_always": _numbers(lambda: tenacity.retry_always),
+        "retry_never": _single(tenacity.retry_never),
+        "retry_always": _single(tenacity.retry_always),
         "retry_if_exception_type": _exceptions(tenacity.retry_if_exception_type),
         "retry_if_not_exception_type": _exceptions(tenacity.retry_if_not_exception_type),
         "retry_any": _parts(tenacity.retry_any, "retries"),
         "retry_all": _parts(tenacity.retry_all, "retries"),
     },
 }
-_CLASSES: Mapping[str, Mapping[type, str]] = {
-    kind: {(form.make if isinstance(form.make, type) else type(form.make())): name for name, form in forms.items()}
-    for kind, forms in _FORMS.items()
+_NAMES: Mapping[str, Mapping[type, str]] = {
+    kind: {form.cls: name for name, form in forms.items()} for kind, forms in _FORMS.items()
 }
 
 
@@ -94,7 +118,8 @@ def policy_to_json(stop: stop_base, wait: wait_base, retry: retry_base) -> dict[
     """Return the parts of a policy as JSON values.
 
     Raises:
-        InvalidOption: One is not of a class on this page, or asks for an exception that is not a built-in one.
+        InvalidOption: One is not of a class on this page, or asks for an exception that is not a built-in
+            one.
     """
     return {"stop": _write("stop", stop), "wait": _write("wait", wait), "retry": _write("retry", retry)}
 
@@ -118,31 +143,41 @@ def policy_from_json(
 
 
 def _write(kind: str, value: object) -> object:
-    name = _CLASSES[kind].get(type(value))
+    name = _NAMES[kind].get(type(value))
     if name is None:
         raise InvalidOption(
-            option="retry", value=value, why=f"a job's own policy cannot carry {type(value).__name__}; {_ADVICE}"
+            option="retry",
+            value=value,
+            why=f"a job's own policy cannot carry {type(value).__name__}; {_ADVICE}",
         )
     form = _FORMS[kind][name]
     if form.parts:
         return [name, [_write(kind, part) for part in cast(Sequence[object], getattr(value, form.parts))]]
     if form.exceptions:
         return [name, [_exception_name(cls) for cls in _exception_types(getattr(value, form.exceptions))]]
-    numbers = {arg: _number(value, getattr(value, attr)) for arg, attr in form.numbers.items() if hasattr(value, attr)}
+    numbers = {
+        arg: _number(value, getattr(value, attr))
+        for arg, attr in form.numbers.items()
+        if hasattr(value, attr)
+    }
     # Releases of tenacity name their attributes differently: what was left out must not have mattered.
     if vars(form.make(**numbers)) != vars(value):
-        raise InvalidOption(option="retry", value=value, why=f"this tenacity's {name} is not known; {_ADVICE}")
+        raise InvalidOption(
+            option="retry", value=value, why=f"this tenacity's {name} is not known; {_ADVICE}"
+        )
     return [name, numbers] if numbers else [name]
 
 
 def _number(owner: object, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidOption(option="retry", value=value, why=f"not a finite number, in {type(owner).__name__}; {_ADVICE}")
+    if not is_number(value) or not math.isfinite(value):
+        raise InvalidOption(
+            option="retry", value=value, why=f"not a finite number, in {type(owner).__name__}; {_ADVICE}"
+        )
     return value
 
 
 def _exception_types(value: object) -> tuple[type[BaseException], ...]:
-    return cast("tuple[type[BaseException], ...]", value if isinstance(value, tuple) else (value,))
+    return value if is_tuple(value) else (cast(type[BaseException], value),)
 
 
 def _exception_name(cls: type[BaseException]) -> str:
@@ -150,7 +185,7 @@ def _exception_name(cls: type[BaseException]) -> str:
         raise InvalidOption(
             option="retry", value=cls, why=f"a job's own policy can name built-in exceptions only; {_ADVICE}"
         )
-    return cls.__name__
+    return str(cls.__name__)
 
 
 def _read(kind: str, value: object) -> object:
@@ -172,13 +207,13 @@ def _read(kind: str, value: object) -> object:
 
 
 def _named_argument(kind: str, value: object) -> tuple[str, object]:
-    match value:
-        case [str() as name]:
-            return name, None
-        case [str() as name, (list() | dict()) as argument]:
-            return name, cast(object, argument)
-        case _:
-            raise _unreadable(value, f"expected the name of a {kind} and its arguments")
+    if is_list(value) and value and isinstance(value[0], str):
+        if len(value) == 1:
+            return value[0], None
+        argument: object = value[1]
+        if len(value) == 2 and (is_list(argument) or is_dict(argument)):  # noqa: PLR2004 -- a name and its arguments
+            return value[0], argument
+    raise _unreadable(value, f"expected the name of a {kind} and its arguments")
 
 
 def _exception_class(name: object) -> type[BaseException]:

@@ -1,14 +1,14 @@
-"""A task's signature, compiled once: which arguments it takes, how they are written, and how a worker reads them again.
+"""A task's signature, compiled once: which arguments it takes, how they are written, and read again.
 
-What cannot be carried exactly is refused where it is given, before anything is written, and what a worker reads is checked
-again: a job that reaches the function has the arguments that the caller meant.
+What cannot be carried exactly is refused where it is given, before anything is written, and what a worker
+reads is checked again: a job that reaches the function has the arguments that the caller meant.
 """
 
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Never, NoReturn, Self, cast
+from typing import Any, Never, NoReturn, Self
 
 import typing_extensions
 from pydantic import PydanticUserError
@@ -18,6 +18,7 @@ from capelin.codec import Codec, Inexact, read_json, readable, write_plain
 from capelin.errors import InvalidArguments, InvalidResult, InvalidTask
 from capelin.exact import show
 from capelin.hints import describe, resolve, spell, unpacked, unwrap, why_unusable
+from capelin.narrow import is_dict, is_list
 
 _DIGEST_BYTES = 5
 _MAX_SHAPES = 256
@@ -44,7 +45,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """Which parameter each argument of a call goes to; the same for all calls with as many arguments and these keywords."""
+    """Which parameter each argument of a call goes to: the same for all calls of the same form."""
 
     positional: tuple[Parameter, ...]
     keyword: tuple[Parameter, ...]
@@ -91,8 +92,8 @@ class Signature:
         except (NameError, AttributeError, TypeError, SyntaxError) as cause:
             raise InvalidTask(
                 task=task,
-                why=f"its hints cannot be resolved ({cause}); import the types that it uses at run time, at the top of the "
-                "module, not only under TYPE_CHECKING or inside a function",
+                why=f"its hints cannot be resolved ({cause}); import the types that it uses at run time, "
+                "at the top of the module, not only under TYPE_CHECKING or inside a function",
             ) from cause
         parameters: list[Parameter] = []
         for parameter in inspect.signature(function).parameters.values():
@@ -100,9 +101,7 @@ class Signature:
         returns = hints.get("return", Any)
         if returns in (Never, NoReturn, typing_extensions.Never):
             returns = None
-        return cls(
-            task=task, parameters=tuple(parameters), returns=_codec(task, "the return value", returns)
-        )
+        return cls(task=task, parameters=tuple(parameters), returns=_codec(task, "the return value", returns))
 
     def encode(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, check_round_trip: bool = False
@@ -112,8 +111,8 @@ class Signature:
         Args:
             args: Positional arguments.
             kwargs: Keyword arguments.
-            check_round_trip: Read the text back as a worker would, and compare: what ``testing`` and ``dev`` do, in
-                addition to the exact checks that are always made.
+            check_round_trip: Read the text back as a worker would, and compare: what ``testing`` and ``dev``
+                do, in addition to the exact checks that are always made.
 
         Raises:
             InvalidArguments: One is missing, unexpected, of a wrong type, or would not come back as it is.
@@ -130,7 +129,7 @@ class Signature:
         return text
 
     def decode(self, text: str | bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the positional and keyword arguments that a text holds, checked, with their rich types restored.
+        """Return the positional and keyword arguments that a text holds, checked, in their rich types.
 
         Raises:
             InvalidArguments: The text is not of that form, or its arguments do not fit this signature.
@@ -175,7 +174,8 @@ class Signature:
         """Return the value that a result's text holds.
 
         Raises:
-            InvalidResult: It does not fit the return annotation: another release of the task may have written it.
+            InvalidResult: It does not fit the return annotation: another release of the task may have written
+                it.
         """
         if not text:
             return None
@@ -229,17 +229,17 @@ class Signature:
             parsed = read_json(text)
         except Inexact as cause:
             raise self._refusal(f"its arguments are {cause}") from cause
-        match parsed:
-            case [list() as args, dict() as kwargs]:
-                return cast(list[Any], args), cast(dict[str, Any], kwargs)
-            case _:
-                raise self._refusal(f"its arguments are not of the form [[positional], {{keyword}}]: {show(parsed)}")
+        if is_list(parsed) and len(parsed) == 2:  # noqa: PLR2004 -- [[positional], {keyword}]
+            args, kwargs = parsed
+            if is_list(args) and is_dict(kwargs):
+                return args, kwargs
+        raise self._refusal(f"its arguments are not of the form [[positional], {{keyword}}]: {show(parsed)}")
 
     def _check_round_trip(
         self, shape: _Shape, args: tuple[Any, ...], kwargs: Mapping[str, Any], text: str
     ) -> None:
         back_args, back_kwargs = self.decode(text)
-        pairs = [
+        pairs: list[tuple[Parameter, int | str, Any, Any]] = [
             *zip(shape.positional, range(len(args)), args, back_args, strict=True),
             *zip(shape.keyword, kwargs, kwargs.values(), back_kwargs.values(), strict=True),
         ]
@@ -304,7 +304,10 @@ class Signature:
             before = self.parameters[index - 1].kind if index else None
             if before is _Kind.POSITIONAL_ONLY and parameter.kind is not _Kind.POSITIONAL_ONLY:
                 shown.append("/")
-            if parameter.kind is _Kind.KEYWORD_ONLY and before not in (_Kind.KEYWORD_ONLY, _Kind.VAR_POSITIONAL):
+            if parameter.kind is _Kind.KEYWORD_ONLY and before not in (
+                _Kind.KEYWORD_ONLY,
+                _Kind.VAR_POSITIONAL,
+            ):
                 shown.append("*")
             optional = "" if parameter.required or parameter.kind in _REST else " = …"
             shown.append(
@@ -325,13 +328,17 @@ def _parameters(task: str, parameter: inspect.Parameter, hints: Mapping[str, Any
         if parameter.name not in hints:
             raise InvalidTask(
                 task=task,
-                why=f"{stars}{parameter.name} has no annotation; say what it takes (or Any), and if this is a decorator's "
-                "wrapper, use functools.wraps in it",
+                why=f"{stars}{parameter.name} has no annotation; say what it takes (or Any), and if this is "
+                "a decorator's wrapper, use functools.wraps in it",
             )
         options = unpacked(hint) if parameter.kind is _Kind.VAR_KEYWORD else None
         if options is not None and typing_extensions.is_typeddict(unwrap(options)):
             return _unpacked_parameters(task, unwrap(options))
-        return [Parameter(parameter.name, parameter.kind, _codec(task, stars + parameter.name, hint), required=False)]
+        return [
+            Parameter(
+                parameter.name, parameter.kind, _codec(task, stars + parameter.name, hint), required=False
+            )
+        ]
     required = parameter.default is inspect.Parameter.empty
     return [Parameter(parameter.name, parameter.kind, _codec(task, parameter.name, hint), required=required)]
 
@@ -339,7 +346,9 @@ def _parameters(task: str, parameter: inspect.Parameter, hints: Mapping[str, Any
 def _unpacked_parameters(task: str, options: Any) -> list[Parameter]:
     """Return ``**kwargs: Unpack[Options]`` as the keyword-only parameters that it stands for."""
     return [
-        Parameter(name, _Kind.KEYWORD_ONLY, _codec(task, name, hint), required=name in options.__required_keys__)
+        Parameter(
+            name, _Kind.KEYWORD_ONLY, _codec(task, name, hint), required=name in options.__required_keys__
+        )
         for name, hint in typing_extensions.get_type_hints(options, include_extras=True).items()
     ]
 
@@ -356,7 +365,8 @@ def _codec(task: str, what: str, hint: Any) -> Codec:
     except PydanticSchemaGenerationError as cause:
         raise InvalidTask(
             task=task,
-            why=f"{what}: pydantic has no schema for {spell(hint)}; pass plain data (an id, a dict) or a dataclass or model",
+            why=f"{what}: pydantic has no schema for {spell(hint)}; "
+            "pass plain data (an id, a dict), a dataclass or a model",
         ) from cause
     except (PydanticUserError, TypeError) as cause:
         first = str(cause).partition("\n")[0]

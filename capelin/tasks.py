@@ -1,10 +1,11 @@
 """Tasks: functions that can be enqueued, and the decorator that makes them.
 
-A task stays the plain function for whoever calls it; ``enqueue``, ``enqueue_sync``, ``job`` and ``options`` stand beside
-that. Everything that can be known at decoration is checked there.
+A task stays the plain function for whoever calls it; ``enqueue``, ``enqueue_sync``, ``job`` and ``options``
+stand beside that. Everything that can be known at decoration is checked there.
 """
 
 import inspect
+import sys
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
@@ -27,7 +28,6 @@ from capelin.options import (
 from capelin.registry import TaskRegistry
 from capelin.requests import JobRequest
 from capelin.signatures import Signature
-
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -97,8 +97,8 @@ class Task(Submit[P, R]):
 
         Args:
             app: The app.
-            keep: Whether the task keeps the app alive: it does if it was made by the app, not if its group was included
-                in it (an app made for one test must not make the next one's tasks ambiguous).
+            keep: Whether the task keeps the app alive: it does if it was made by the app, not if its group
+                was included in it (an app made for one test must not make the next one's tasks ambiguous).
         """
         if not any(known is app for known in self.apps):
             self._apps.append((lambda: app) if keep else cast(Any, weakref.ref(app)))
@@ -145,7 +145,7 @@ class AsyncTask(Task[P, R]):
 
     def __init__(self, function: Callable[P, Coroutine[Any, Any, R]], **options: Any) -> None:
         super().__init__(function, **options)
-        if hasattr(inspect, "markcoroutinefunction"):  # from 3.12: frameworks ask before they await
+        if sys.version_info >= (3, 12):  # frameworks ask before they await
             inspect.markcoroutinefunction(self)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
@@ -207,7 +207,9 @@ class TaskDecorator(Protocol):
     """What ``app.task(...)`` returns: it makes a task of the function below it."""
 
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
 
@@ -221,7 +223,9 @@ class TaskDecorators(ABC):
         self.registry = TaskRegistry()
 
     @overload
-    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    def task(  # type: ignore[overload-overlap]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
     @overload
     def task(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
     @overload
@@ -250,7 +254,8 @@ class TaskDecorators(ABC):
             function: The function, when the decorator is used without parentheses.
             name: The task's name; the function's own by default. A group's prefix stands before either.
             aliases: Names under which jobs of older releases may still come.
-            run_in: ``process`` for CPU-bound plain functions. Async functions run on the loop, plain ones in threads.
+            run_in: ``process`` for CPU-bound plain functions. Async functions run on the loop, plain ones in
+                threads.
             options: ``TaskOptions`` says what they mean.
 
         Raises:
@@ -269,7 +274,8 @@ class TaskDecorators(ABC):
             short = name if name is not None else getattr(function, "__name__", type(function).__name__)
             full = self.prefix + short
             checked = check_function(function, full)
-            kind = AsyncTask if check_run_in(checked, full, run_in) == "loop" else SyncTask
+            asynchronous = check_run_in(checked, full, run_in) == "loop"
+            kind: type[Task[..., Any]] = AsyncTask[..., Any] if asynchronous else SyncTask[..., Any]
             made: Task[..., Any] = kind(checked, name=full, aliases=names, run_in=run_in, options=declared)
             self.add_task(made)
             return made
@@ -284,12 +290,13 @@ class TaskDecorators(ABC):
             InvalidTask: Its name is taken.
         """
 
-    # A group's defaults are laid under its tasks' own options; an app's are read when a job is made, for its groups' too.
+    # A group's defaults are laid under its tasks' own options; an app's are read when a job is made, for its
+    # groups' too.
     _defaults_are_final = False
 
 
 class Tasks(TaskDecorators):
-    """A group of tasks that knows no app: for libraries, and for apps of many modules without an import circle.
+    """A group of tasks that knows no app: for libraries, and for many modules without an import circle.
 
     Args:
         prefix: Stands before the name of each task (not before aliases): ``billing.``.
