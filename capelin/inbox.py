@@ -1,55 +1,79 @@
-"""Inboxes: control messages to one worker, in a stream that ends by itself when nobody writes to it any more.
+"""Control messages to one worker: a short stream that ends by itself, since a worker may be gone when they come.
 
-A message only hastens what the renewals would find: a cancel, a change of the fleet, a parked job. Losing one costs seconds.
+Messages only hurry what renewals would bring anyway, so that one that is lost costs time and nothing else.
 """
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple, cast
+
+from pydantic_core import from_json, to_json
 
 from capelin.connection import Connection
 from capelin.keys import Keys
 
-CANCEL = "cancel"
-"""A running job shall stop. Data: ``job`` (its id)."""
-FLEET = "fleet"
-"""A member left, or freed shards: look at the membership now."""
-PARKED = "parked"
-"""A job was parked that the receiver can run. Data: ``queue``, ``shard``."""
-
-_LONGEST = 1_000
-_TTL = 3600
+MOST_MESSAGES = 1000
+TTL_SECONDS = 3600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One control message."""
+class Kind(StrEnum):
+    """What a message is about."""
+
+    CANCEL = "cancel"
+    """A job of this worker's was flagged; ``data["job"]`` is its id."""
+    FLEET = "fleet"
+    """The membership changed: read it again."""
+    PARKED = "parked"
+    """A job was parked that this worker may be able to run; ``data["job"]`` is its id."""
+
+
+class Message(NamedTuple):
+    """A message of an inbox."""
 
     kind: str
-    data: Mapping[str, Any]
+    data: dict[str, Any]
+
+    @classmethod
+    def read(cls, fields: Mapping[str, str]) -> "Message":
+        """Read a stream entry's fields; what is not ours has a kind that nobody knows."""
+        try:
+            data: object = from_json(fields.get("data", "{}"))
+        except ValueError:
+            data = None
+        return cls(fields.get("kind", ""), cast("dict[str, Any]", data) if isinstance(data, dict) else {})
 
 
-async def post(connection: Connection, keys: Keys, worker: str, kind: str, data: Mapping[str, Any]) -> None:
-    """Write one message to a worker's inbox.
+async def post(
+    connection: Connection, keys: Keys, worker: str, kind: Kind | str, data: Mapping[str, Any] | None = None
+) -> None:
+    """Add a message to a worker's inbox.
+
+    Args:
+        connection: Where.
+        keys: The namespace.
+        worker: The worker's id.
+        kind: What it is about.
+        data: Plain JSON.
 
     Raises:
-        Unreachable, RedisRefused: It was not written, or perhaps not.
+        Unreachable, RedisRefused: It may not have been added.
     """
     await post_many(connection, keys, [worker], kind, data)
 
 
 async def post_many(
-    connection: Connection, keys: Keys, workers: Iterable[str], kind: str, data: Mapping[str, Any]
+    connection: Connection, keys: Keys, workers: Iterable[str], kind: Kind | str, data: Mapping[str, Any] | None = None
 ) -> None:
-    """Write one message to several inboxes in one round trip."""
-    text = json.dumps(dict(data), separators=(",", ":"))
+    """Add a message to several inboxes, in one round trip; the arguments are those of `post`."""
+    text = to_json(data or {})
     commands: list[tuple[str | bytes | int | float, ...]] = []
     for worker in workers:
-        key = keys.inbox(worker)
-        commands.append(("XADD", key, "MAXLEN", "~", _LONGEST, "*", "kind", kind, "data", text))
-        commands.append(("EXPIRE", key, _TTL))
-    for reply in await connection.commands(commands) if commands else ():
+        inbox = keys.inbox(worker)
+        commands.append(("XADD", inbox, "MAXLEN", "~", MOST_MESSAGES, "*", "kind", str(kind), "data", text))
+        commands.append(("EXPIRE", inbox, TTL_SECONDS))
+    if not commands:
+        return
+    for reply in await connection.commands(commands):
         if isinstance(reply, Exception):
             raise reply
 
@@ -57,16 +81,6 @@ async def post_many(
 async def read(
     connection: Connection, keys: Keys, worker: str, last_id: str, *, block: float
 ) -> tuple[str, list[Message]]:
-    """Wait up to ``block`` seconds for messages after ``last_id``.
-
-    Returns:
-        The id to go on from, and the messages; one that cannot be read is left out.
-    """
-    messages: list[Message] = []
-    for entry_id, fields in await connection.read_stream(keys.inbox(worker), last_id, block):
-        last_id = entry_id
-        try:
-            messages.append(Message(kind=fields["kind"], data=json.loads(fields["data"])))
-        except (KeyError, ValueError):
-            continue
-    return last_id, messages
+    """Wait up to ``block`` seconds for messages after ``last_id``; returns the id to go on from, and the messages."""
+    entries = await connection.read_stream(keys.inbox(worker), last_id, block)
+    return (entries[-1][0] if entries else last_id), [Message.read(fields) for _, fields in entries]

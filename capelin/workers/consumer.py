@@ -6,9 +6,8 @@ stake is kept until the renewals have brought home what was taken.
 """
 
 import asyncio
-import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -17,7 +16,7 @@ from capelin import lua
 from capelin.connection import Connection
 from capelin.errors import RedisRefused, Unreachable
 from capelin.keys import ShardKeys
-from capelin.lua import Call, Delivery, OutcomeRow, Taken, Verdict
+from capelin.lua import Call, Delivery, KnownTask, OutcomeRow, Taken, Verdict
 from capelin.workers.backoff import Backoff
 from capelin.workers.limits import Limits
 from capelin.workers.ready import MOST_A_CALL, Ready, Visit
@@ -26,6 +25,9 @@ from capelin.workers.slots import Slots
 from capelin.workers.weights import Weights
 
 log = structlog.get_logger("capelin.worker")
+
+_UNPARKS_A_TURN = 8
+_UNPARKED_AT_ONCE = 10
 
 
 class Executes(Protocol):
@@ -67,7 +69,8 @@ class Consumer:
         owned: Owned,
         weights: Weights,
         queue_weights: Mapping[str, int] | None = None,
-        on_parked: Callable[[Delivery], None] | None = None,
+        known_tasks: Iterable[KnownTask] = (),
+        on_parked: Callable[[Start, str], None] | None = None,
         on_recorded: Callable[[Start, OutcomeRow, Verdict], None] | None = None,
     ) -> None:
         self._connection = connection
@@ -82,7 +85,9 @@ class Consumer:
         self._on_recorded = on_recorded
         self.ready = Ready(queue_weights)
         self.executor: Executes | None = None
-        self.uncertain: set[ShardKeys] = set()
+        self.uncertain: deque[ShardKeys] = deque()
+        self.to_unpark: dict[ShardKeys, None] = {}
+        self._known_tasks: list[KnownTask] = list(known_tasks)
         self.taking = True
         self.turns = 0
         self._outcomes: dict[ShardKeys, deque[tuple[Start, OutcomeRow]]] = {}
@@ -90,13 +95,17 @@ class Consumer:
         self._flushed = asyncio.Event()
         self._flushed.set()
         self._backoff = Backoff()
-        self._busy_until: dict[ShardKeys, float] = {}
 
     # What others tell the consumer.
 
     def notify(self, shard: ShardKeys, *, deep: bool = False) -> None:
         """A shard may have work."""
         self.ready.mark(shard, deep=deep)
+        self._bell.set()
+
+    def unpark(self, shard: ShardKeys) -> None:
+        """A shard has, or may have, parked jobs that this worker can run."""
+        self.to_unpark[shard] = None
         self._bell.set()
 
     def ring(self) -> None:
@@ -129,7 +138,7 @@ class Consumer:
     @property
     def drained(self) -> bool:
         """Nothing runs, nothing is to be recorded, and no shard is known to have work."""
-        return not len(self.ready) and not len(self._running) and not self._outcomes
+        return not (len(self.ready) or len(self._running) or self._outcomes or self.to_unpark)
 
     # The loop.
 
@@ -138,10 +147,8 @@ class Consumer:
         loop = asyncio.get_running_loop()
         while True:
             next_due = self.ready.wake_due(loop.time())
-            if not self._outcomes and not self._can_take():
+            if not await self.turn():
                 await self._wait(None if next_due is None else max(0.0, next_due - loop.time()))
-                continue
-            await self.turn()
 
     async def _wait(self, seconds: float | None) -> None:
         self._bell.clear()
@@ -155,14 +162,8 @@ class Consumer:
         finally:
             timer.cancel()
 
-    def _can_take(self) -> bool:
-        return self.taking and len(self.ready) > 0 and any(
-            self._slots.free_for(queue) > 0 for queue in self._layouts
-        )
-
-    async def turn(self) -> None:
-        """One pipeline: record, take, start."""
-        self.turns += 1
+    async def turn(self) -> bool:
+        """One pipeline: record, take, start. False when there was nothing to send."""
         outcomes, self._outcomes = self._outcomes, {}
         calls: list[Call[Any]] = []
         records: list[tuple[ShardKeys, list[tuple[Start, OutcomeRow]]]] = []
@@ -174,23 +175,30 @@ class Consumer:
                 calls.append(self._finish(shard, [row for _, row in batch]))
         visits = self.ready.plan(self._slots.free()) if self.taking else []
         calls.extend(self._take(visit) for visit in visits)
+        unparks = self._plan_unparks(self._slots.most_free - sum(visit.count for visit in visits))
+        calls.extend(self._unpark(visit) for visit in unparks)
         if not calls:
-            return
+            return False
+        self.turns += 1
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
             self._unanswered(records)
-            self.uncertain.update(visit.shard for visit in visits)
+            self.uncertain.extend(visit.shard for visit in (*visits, *unparks))
             raise
         lost = self._read_finishes(records, replies[: len(records)])
-        for visit, reply in zip(visits, replies[len(records) :], strict=True):
+        taken = replies[len(records) : len(records) + len(visits)]
+        for visit, reply in zip(visits, taken, strict=True):
             lost |= self._read_take(visit, reply)
+        for visit, reply in zip(unparks, replies[len(records) + len(visits) :], strict=True):
+            lost |= self._read_unpark(visit, reply)
         if not self._outcomes:
             self._flushed.set()
         if lost:
             await self._backoff.sleep()
         else:
             self._backoff.reset()
+        return True
 
     def _finish(self, shard: ShardKeys, rows: list[OutcomeRow]) -> Call[list[Verdict]]:
         limits = self._limits
@@ -221,6 +229,34 @@ class Consumer:
             **{priority.value: count for priority, count in deal.items()},
         )
 
+    def _plan_unparks(self, free: int) -> list[Visit]:
+        if not self.taking or not self.to_unpark:
+            return []
+        visits: list[Visit] = []
+        for shard in list(self.to_unpark)[:_UNPARKS_A_TURN]:
+            count = min(free, self._slots.free_for(shard.queue), _UNPARKED_AT_ONCE)
+            if count > 0:
+                del self.to_unpark[shard]
+                visits.append(Visit(shard, count))
+                free -= count
+        return visits
+
+    def _unpark(self, visit: Visit) -> Call[list[Delivery]]:
+        return lua.unpark(
+            visit.shard, worker=self._worker, count=visit.count, ttl=self._limits.ttl, tasks=self._known_tasks
+        )
+
+    def _read_unpark(self, visit: Visit, reply: Any) -> bool:
+        if isinstance(reply, Exception):
+            self.uncertain.append(visit.shard)
+            self.to_unpark[visit.shard] = None
+            return True
+        for delivery in reply:
+            self.begin(visit.shard, delivery)
+        if len(reply) >= visit.count:
+            self.to_unpark[visit.shard] = None
+        return False
+
     def _above_share(self) -> bool:
         """A busy owner leaves what is beyond its share to those who idle; what they leave too, it takes a little later."""
         idle = self._owned.idle_others
@@ -247,7 +283,7 @@ class Consumer:
                 elif self._on_recorded is not None:
                     self._on_recorded(start, row, verdict)
                 if row.kind == "park" and verdict is Verdict.RECORDED and self._on_parked is not None:
-                    self._on_parked(start.delivery)
+                    self._on_parked(start, str(row.body))
         return lost
 
     def _refused_finish(self, shard: ShardKeys, batch: list[tuple[Start, OutcomeRow]], error: Exception) -> None:
@@ -260,7 +296,7 @@ class Consumer:
     def _read_take(self, visit: Visit, reply: Any) -> bool:
         shard = visit.shard
         if isinstance(reply, Exception):
-            self.uncertain.add(shard)
+            self.uncertain.append(shard)
             self.ready.mark(shard)
             if not isinstance(reply, Unreachable):
                 log.error("taking failed", shard=str(shard), error=str(reply))
@@ -304,7 +340,6 @@ class Consumer:
                 left -= count
         if not visits or not self.taking:
             return
-        visits = [Visit(visit.shard, max(1, visit.count)) for visit in visits]
         await self._send_probes(visits)
 
     async def _send_probes(self, visits: list[Visit]) -> None:
@@ -312,16 +347,12 @@ class Consumer:
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
-            self.uncertain.update(visit.shard for visit in visits)
+            self.uncertain.extend(visit.shard for visit in visits)
             raise
         for visit, reply in zip(visits, replies, strict=True):
             if isinstance(reply, Exception):
-                self.uncertain.add(visit.shard)
+                self.uncertain.append(visit.shard)
                 continue
             for delivery in reply.jobs:
                 self.begin(visit.shard, delivery)
 
-
-def spread(shards: list[ShardKeys], count: int) -> list[ShardKeys]:
-    """Choose shards to probe."""
-    return random.sample(shards, min(count, len(shards)))

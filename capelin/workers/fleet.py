@@ -47,10 +47,12 @@ class Member:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def can_run(self, task: str, digest: str) -> bool:
-        """Whether it has the very signature that a job was enqueued with, or, without one, the task."""
+    def can_run(self, task: str, digest: str, *, refused_by: str) -> bool:
+        """Whether it can run a parked job: it has the signature the job was enqueued with, or, if the job was parked since its
+        task was unknown (nothing refused it), the task.
+        """
         mine = self.tasks.get(task)
-        return mine is not None and (not digest or mine == digest)
+        return mine is not None and (mine == digest or not refused_by)
 
 
 def new_worker_id() -> str:

@@ -5,6 +5,8 @@ or on the loop of a test. Every round is one pipeline of renewals. What the roun
 """
 
 import asyncio
+import faulthandler
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -28,6 +30,7 @@ from capelin.workers.upkeep import Upkeep
 log = structlog.get_logger("capelin.worker")
 
 _ROUNDS_UNTIL_SURE = 3
+EXIT_STALLED = 70
 
 
 class Listener(Protocol):
@@ -48,6 +51,7 @@ class Heartbeat:
         stalled: Seconds since the worker's event loop last made progress.
         free_slots: How many more jobs the worker could run.
         uncertain: Shards of takes that were not answered; the consumer appends, the heartbeat removes.
+        joins: Whether the worker is a member of the fleet; one that only drains what is there keeps its stakes and no more.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Heartbeat:
         limits: Limits,
         interval: float,
         stall_after: float,
+        stall_limit: float,
         layouts: Mapping[str, int],
         ownership: Ownership,
         running: Running,
@@ -66,12 +71,14 @@ class Heartbeat:
         post: Callable[..., None],
         stalled: Callable[[], float],
         free_slots: Callable[[], int],
+        joins: bool = True,
     ) -> None:
         self._keys = keys
         self._member = member
         self._limits = limits
         self._interval = interval
         self._stall_after = stall_after
+        self._stall_limit = stall_limit
         self._layouts = dict(layouts)
         self._ownership = ownership
         self._running = running
@@ -80,12 +87,14 @@ class Heartbeat:
         self._post = post
         self._stalled = stalled
         self._free_slots = free_slots
+        self._joins = joins
         self.members: dict[str, Member] = {}
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
         self._upkeep = Upkeep(limits, self._layouts, worker=member.id)
         self._version = -1
         self._wanted: set[ShardKeys] = set()
         self._staked: set[ShardKeys] = set()
+        self._seen: set[ShardKeys] = set()
         self._unsure: dict[ShardKeys, int] = {}
         self._unknown: dict[ShardKeys, set[tuple[str, int]]] = {}
         self._poke = asyncio.Event()
@@ -102,6 +111,7 @@ class Heartbeat:
         backoff = Backoff(first=0.05, most=max(0.1, min(1.0, self._interval)))
         while True:
             self._poke.clear()
+            self._check_stall_limit()
             try:
                 await self.round(connection)
             except Unreachable as error:
@@ -120,6 +130,13 @@ class Heartbeat:
             except TimeoutError:
                 pass
 
+    def _check_stall_limit(self) -> None:
+        stalled = self._stalled()
+        if stalled > self._stall_limit:
+            log.critical("the event loop is stuck; this process ends", seconds=round(stalled))
+            faulthandler.dump_traceback(all_threads=True)
+            os._exit(EXIT_STALLED)
+
     async def round(self, connection: Connection) -> None:
         """One round: renew, reconcile, take and give up shards, reap."""
         self.rounds += 1
@@ -128,7 +145,7 @@ class Heartbeat:
         if stalled:
             await self.give_up(connection, why="the event loop makes no progress")
         await self._renew(connection, stalled=stalled)
-        if stalled or self._leaving:
+        if stalled or self._leaving or not self._joins:
             self._next_at = min(self._next_at, time.monotonic() + self._interval)
             return
         await self._settle_ownership(connection)
@@ -142,7 +159,8 @@ class Heartbeat:
         if not owned and self._version == -1:
             return
         if owned:
-            log.warning("gives up its shards", reason=why, shards=len(owned))
+            say = log.info if self._leaving else log.warning
+            say("gives up its shards", reason=why, shards=len(owned))
         calls: list[Call[Any]] = [lua.fleet_leave(self._keys, worker=self._member.id)]
         for shard in owned:
             calls.append(lua.lease_release(shard.lease, owner=self._member.id, epoch=self._ownership.epoch(shard) or 0))
@@ -154,20 +172,28 @@ class Heartbeat:
             if isinstance(reply, Exception):
                 raise reply
         others = [worker for worker in self.members if worker != self._member.id]
-        await inbox.post_many(connection, self._keys, others, inbox.FLEET, {"left": self._member.id})
+        await inbox.post_many(connection, self._keys, others, inbox.Kind.FLEET, {"left": self._member.id})
 
     async def leave(self, connection: Connection) -> None:
         """Shut down: give up everything that is not running, and judge nobody any more."""
         self._leaving = True
         await self.give_up(connection, why="shutdown")
 
+    async def sign_off(self, connection: Connection) -> None:
+        """The last word of a worker that has nothing running: its stakes and consumers go."""
+        shards = list(dict.fromkeys([*self._staked, *self._seen]))
+        for reply in await connection.run_many([lua.leave(shard, worker=self._member.id) for shard in shards]):
+            if isinstance(reply, Exception):
+                raise reply
+
     async def _renew(self, connection: Connection, *, stalled: bool) -> None:
         running = self._running.by_shard()
         while self._unanswered:
             self._unsure[self._unanswered.popleft()] = _ROUNDS_UNTIL_SURE
         shards = list(dict.fromkeys([*self._ownership.shards, *running, *self._unsure, *self._staked]))
+        self._seen.update(shards)
         calls: list[Call[Any]] = []
-        member = not stalled and not self._leaving
+        member = self._joins and not stalled and not self._leaving
         if member:
             calls.append(
                 lua.fleet_beat(
@@ -287,4 +313,4 @@ class Heartbeat:
             if isinstance(reply, Exception):
                 raise reply
         others = [worker for worker in self.members if worker != self._member.id]
-        await inbox.post_many(connection, self._keys, others, inbox.FLEET, {"freed": len(shards)})
+        await inbox.post_many(connection, self._keys, others, inbox.Kind.FLEET, {"freed": len(shards)})
