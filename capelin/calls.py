@@ -56,7 +56,7 @@ class Submit(ABC, Generic[P, R]):
     """Makes requests of a task's arguments and sends them."""
 
     @abstractmethod
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
         """Return one job to be, for ``app.enqueue([...])``, ``then=`` and schedules. Nothing is sent.
 
         Raises:
@@ -66,7 +66,7 @@ class Submit(ABC, Generic[P, R]):
     @abstractmethod
     def _enqueuer(self) -> Enqueuer: ...
 
-    async def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> "Job[R]":
+    async def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> "Job[R]":
         """Enqueue one job; when this returns, the job is not lost any more.
 
         Raises:
@@ -81,7 +81,7 @@ class Submit(ABC, Generic[P, R]):
         request = self.job(*args, **kwargs)
         return await self._enqueuer().enqueue(request)
 
-    def enqueue_sync(self, *args: P.args, **kwargs: P.kwargs) -> "Job[R]":
+    def enqueue_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> "Job[R]":
         """Enqueue one job from code without an event loop: Django, Flask, scripts, ``def`` tasks.
 
         Raises:
@@ -123,7 +123,7 @@ class NamedTask(Submit[..., Any]):
         changed = {f.name: value for f in fields(given) if (value := getattr(given, f.name)) is not None}
         return NamedTask(self._app, self.name, replace(self._call, **changed))
 
-    def job(self, *args: Any, **kwargs: Any) -> JobRequest[Any]:
+    def job(self, /, *args: Any, **kwargs: Any) -> JobRequest[Any]:
         """Return one job to be; its arguments are plain JSON.
 
         Raises:

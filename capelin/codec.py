@@ -13,7 +13,7 @@ from types import NoneType
 from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json, to_json
 from typing_extensions import TypeAliasType
 
 from capelin.errors import InvalidArguments, PayloadTooLarge
@@ -65,7 +65,9 @@ class Codec:
         if self._anything:
             raise Inexact(why_not_json(value) or "it cannot be written as JSON")
         try:
-            text = self._adapter.dump_json(value, by_alias=True, warnings="error")
+            # Without pydantic's warnings, which cost more than the rest: the comparison finds what they would
+            # tell.
+            text = self._adapter.serializer.to_json(value, by_alias=True, warnings=False)
             if b"NaN" in text or b"Infinity" in text:  # a model's own configuration may allow what is no JSON
                 read_json(text)
             why = difference(value, self._validated(text))
@@ -74,7 +76,7 @@ class Codec:
         except Exception as cause:  # validators and serializers of the user's own types run in here
             raise Inexact(self._mismatch(value, self._explain(value, cause))) from cause
         if why is not None:
-            raise Inexact(self._mismatch(value, why))
+            raise Inexact(self._mismatch(value, why_not_finite(value) or why))
         return text
 
     def read(self, plain: Any) -> Any:
@@ -109,7 +111,7 @@ class Codec:
 
     def _validated(self, text: bytes) -> Any:
         try:
-            return self._adapter.validate_json(text, by_alias=True, by_name=True)
+            return self._adapter.validator.validate_json(text, by_alias=True, by_name=True)
         except ValidationError as cause:
             raise Inexact(_summary(cause)) from cause
         except RecursionError as cause:
@@ -120,10 +122,9 @@ class Codec:
     def _explain(self, value: Any, cause: Exception) -> str:
         """Return in better words than pydantic's why a value could not be written, if there are any."""
         try:
-            if why := why_not_finite(self._adapter.dump_python(value, warnings="none")):
+            if why := why_not_finite(self._adapter.dump_python(value, warnings=False)):
                 return why
-            if isinstance(cause, PydanticSerializationError):
-                self._adapter.validate_python(value, strict=True)
+            self._adapter.validate_python(value, strict=True)
         except ValidationError as error:
             return _summary(error)
         except Exception:  # noqa: BLE001 -- the first error is the one to tell
@@ -236,12 +237,14 @@ def _finite(value: Any) -> bool:
     return type(value) is float and math.isfinite(value)
 
 
-def _plain_checks(hint: Any) -> tuple[frozenset[type], Check]:
+def _plain_checks(hint: Any, within: tuple[object, ...] = ()) -> tuple[frozenset[type], Check]:
     """Return how a hint's plain values are recognised: by type alone, or by a check.
 
     Neither recognises anything where pydantic must decide each time.
     """
     hint = unwrap(hint)
+    if any(hint is outer for outer in within):
+        return frozenset(), _never
     if hint is None:
         hint = NoneType
     if hint in (Any, object):
@@ -250,25 +253,25 @@ def _plain_checks(hint: Any) -> tuple[frozenset[type], Check]:
         return frozenset({hint}), _never
     origin, args = get_origin(hint) or hint, get_args(hint)
     if origin in UNIONS:
-        return _union_checks(args)
-    return frozenset(), _container_check(origin, args)
+        return _union_checks(args, (*within, hint))
+    return frozenset(), _container_check(origin, args, (*within, hint))
 
 
-def _container_check(origin: Any, args: tuple[Any, ...]) -> Check:
+def _container_check(origin: Any, args: tuple[Any, ...], within: tuple[object, ...]) -> Check:
     if origin is float:
         return _finite
     if origin is Literal and all(type(arg) in _PLAIN for arg in args):
         allowed: frozenset[Any] = frozenset((type(arg), arg) for arg in args)
         return lambda value: type(value) in _PLAIN and (type(value), value) in allowed
     if origin is list:
-        return _list_check(args[0] if args else Any)
+        return _list_check(*_plain_checks(args[0] if args else Any, within))
     if origin is dict and (not args or unwrap(args[0]) in (str, Any)):
-        return _dict_check(args[1] if args else Any)
+        return _dict_check(*_plain_checks(args[1] if args else Any, within))
     return _never
 
 
-def _union_checks(args: tuple[Any, ...]) -> tuple[frozenset[type], Check]:
-    parts = [_plain_checks(arg) for arg in args]
+def _union_checks(args: tuple[Any, ...], within: tuple[object, ...]) -> tuple[frozenset[type], Check]:
+    parts = [_plain_checks(arg, within) for arg in args]
     # A str given for ``str | UUID`` may come back as a UUID: only pydantic knows what a mixed union makes of
     # a text.
     if any(not exact and check is _never for exact, check in parts):
@@ -282,8 +285,7 @@ def _union_checks(args: tuple[Any, ...]) -> tuple[frozenset[type], Check]:
     return exact, lambda value: any(check(value) for check in checks)
 
 
-def _list_check(item: Any) -> Check:
-    exact, check = _plain_checks(item)
+def _list_check(exact: frozenset[type], check: Check) -> Check:
     if not exact and check is _never:
         return _never
 
@@ -295,8 +297,7 @@ def _list_check(item: Any) -> Check:
     return is_plain_list
 
 
-def _dict_check(item: Any) -> Check:
-    exact, check = _plain_checks(item)
+def _dict_check(exact: frozenset[type], check: Check) -> Check:
     if not exact and check is _never:
         return _never
 

@@ -10,7 +10,8 @@ that float, if it is equal.
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import fields, is_dataclass
 from datetime import datetime, time
 from decimal import Decimal
@@ -96,17 +97,24 @@ def why_not_finite(value: object, path: str = "") -> str | None:
     return next(filter(None, (why_not_finite(item, f"{path}[{key!r}]") for key, item in inside)), None)
 
 
-def difference(given: object, back: object, path: str = "") -> str | None:
+def difference(given: object, back: object) -> str | None:
     """Return where and how what came back differs from what was given, or None if it is exactly the same."""
+    found = _compare(given, back)
+    return None if found is None else _at(*found)
+
+
+# Where, as a path built from the inside out (only when there is something to tell), and what.
+_Found = tuple[str, str]
+_Comparison = Callable[[Any, Any], _Found | None]
+
+
+def _compare(given: object, back: object) -> _Found | None:
     kind = type(given)
     if kind is not type(back):
         if kind is int and type(back) is float and given == back:
             return None
-        return _changed(given, back, path)
-    return _comparison(cast(Any, kind))(given, back, path)
-
-
-_Comparison = Callable[[Any, Any, str], str | None]
+        return _changed(given, back)
+    return _comparison(cast(Any, kind))(given, back)
 
 
 @lru_cache(maxsize=1024)
@@ -114,7 +122,7 @@ def _comparison(kind: Any) -> _Comparison:
     """Return how two values of a type are compared."""
     if is_dataclass(kind):
         names = tuple(field.name for field in fields(kind))
-        return lambda given, back, path: _attribute_difference(names, given, back, path)
+        return lambda given, back: _compare_attributes(names, given, back)
     for base, comparison in _COMPARISONS:
         if issubclass(kind, base):
             return comparison
@@ -127,105 +135,91 @@ def _at(path: str, what: str) -> str:
     return f"at {path}: {what}" if path else what
 
 
-def _changed(given: object, back: object, path: str) -> str:
-    return _at(path, f"{show(given)} would come back as {show(back)}")
+def _changed(given: object, back: object) -> _Found:
+    return "", f"{show(given)} would come back as {show(back)}"
 
 
-def _compare_equal(given: object, back: object, path: str) -> str | None:
-    return None if given == back else _changed(given, back, path)
+def _compare_equal(given: object, back: object) -> _Found | None:
+    return None if given == back else _changed(given, back)
 
 
-def _no_comparison(given: object, _back: object, path: str) -> str:
-    return _at(
-        path, f"{type(given).__qualname__} has no __eq__, so that nothing shows that it comes back as it was"
+def _no_comparison(given: object, _back: object) -> _Found:
+    return "", f"{type(given).__qualname__} has no __eq__: nothing shows that it comes back as it was"
+
+
+def _compare_members(given: object, back: object) -> _Found | None:
+    return None if given is back else _changed(given, back)
+
+
+def _compare_floats(given: float, back: float) -> _Found | None:
+    same = given == back and math.copysign(1, given) == math.copysign(1, back)
+    return None if same else _changed(given, back)
+
+
+def _compare_decimals(given: Decimal, back: Decimal) -> _Found | None:
+    return None if given.as_tuple() == back.as_tuple() else _changed(given, back)
+
+
+def _compare_moments(given: datetime | time, back: datetime | time) -> _Found | None:
+    # Not ==: two aware datetimes in a repeated hour never equal each other. A zone's name is not kept, its
+    # offset is, and with it the meaning of fold; without a zone, fold would be lost.
+    if (given.tzinfo is None) != (back.tzinfo is None) or given.isoformat() != back.isoformat():
+        return _changed(given, back)
+    return _changed(given, back) if given.tzinfo is None and given.fold != back.fold else None
+
+
+def _compare_deques(given: deque[Any], back: deque[Any]) -> _Found | None:
+    if given.maxlen != back.maxlen:
+        return "", f"a maxlen of {given.maxlen} would come back as {back.maxlen}"
+    return _compare_sequences(given, back)
+
+
+def _compare_attributes(names: Iterable[str], given: object, back: object) -> _Found | None:
+    for name in names:
+        if found := _compare(getattr(given, name, None), getattr(back, name, None)):
+            return f".{name}{found[0]}", found[1]
+    return None
+
+
+def _compare_models(given: BaseModel, back: BaseModel) -> _Found | None:
+    return (
+        _compare_attributes(type(given).model_fields, given, back)
+        or _compare_attributes(given.__pydantic_private__ or (), given, back)
+        or _compare_mappings(given.__pydantic_extra__ or {}, back.__pydantic_extra__ or {})
     )
 
 
-def _compare_members(given: object, back: object, path: str) -> str | None:
-    return None if given is back else _changed(given, back, path)
-
-
-def _compare_floats(given: float, back: float, path: str) -> str | None:
-    same = given == back and math.copysign(1, given) == math.copysign(1, back)
-    return None if same else _changed(given, back, path)
-
-
-def _compare_decimals(given: Decimal, back: Decimal, path: str) -> str | None:
-    return None if given.as_tuple() == back.as_tuple() else _changed(given, back, path)
-
-
-def _compare_moments(given: datetime | time, back: datetime | time, path: str) -> str | None:
-    # Not ==: two aware datetimes in a repeated hour never equal each other. The zone's name is not kept, its
-    # offset is.
-    same = given.utcoffset() == back.utcoffset() and _wall(given) == _wall(back)
-    return None if same else _changed(given, back, path)
-
-
-def _wall(value: datetime | time) -> object:
-    return value.replace(tzinfo=None, fold=0)
-
-
-def _compare_deques(given: deque[Any], back: deque[Any], path: str) -> str | None:
-    if given.maxlen != back.maxlen:
-        return _at(path, f"a maxlen of {given.maxlen} would come back as {back.maxlen}")
-    return _compare_sequences(given, back, path)
-
-
-def _attribute_difference(names: Iterable[str], given: object, back: object, path: str) -> str | None:
-    for name in names:
-        if why := difference(getattr(given, name, None), getattr(back, name, None), f"{path}.{name}"):
-            return why
-    return None
-
-
-def _compare_models(given: BaseModel, back: BaseModel, path: str) -> str | None:
-    if why := _attribute_difference(type(given).model_fields, given, back, path):
-        return why
-    private = given.__pydantic_private__ or {}
-    if why := _attribute_difference(private, given, back, path):
-        return why
-    return _compare_mappings(given.__pydantic_extra__ or {}, back.__pydantic_extra__ or {}, path)
-
-
-def _compare_mappings(given: Mapping[Any, Any], back: Mapping[Any, Any], path: str) -> str | None:
-    if len(given) != len(back):
-        lost = next((key for key in given if key not in back), None)
-        return _at(
-            path,
-            f"the key {show(lost)} would be lost" if lost is not None else "would come back with other keys",
-        )
+def _compare_mappings(given: Mapping[Any, Any], back: Mapping[Any, Any]) -> _Found | None:
     keys = {key: key for key in back}
     for key, value in given.items():
         if key not in keys:
-            return _at(path, f"the key {show(key)} would come back as another")
-        if why := difference(key, keys[key], path):
-            return why
-        if why := difference(value, back[key], f"{path}[{key!r}]"):
-            return why
-    return None
+            return "", f"the key {show(key)} would be lost"
+        if found := _compare(key, keys[key]):
+            return found
+        if found := _compare(value, back[key]):
+            return f"[{key!r}]{found[0]}", found[1]
+    return _compare_length(len(given), len(keys))
 
 
-def _compare_sequences(given: Iterable[Any], back: Iterable[Any], path: str) -> str | None:
-    ours, theirs = list(given), list(back)
-    if len(ours) != len(theirs):
-        return _at(path, f"{len(ours)} items would come back as {len(theirs)}")
-    for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-        if why := difference(one, other, f"{path}[{index}]"):
-            return why
-    return None
+def _compare_sequences(given: Sequence[Any], back: Sequence[Any]) -> _Found | None:
+    for index, (one, other) in enumerate(zip(given, back, strict=False)):
+        if found := _compare(one, other):
+            return f"[{index}]{found[0]}", found[1]
+    return _compare_length(len(given), len(back))
 
 
-def _compare_sets(given: Iterable[Any], back: Iterable[Any], path: str) -> str | None:
-    found = {item: item for item in back}
-    ours = list(given)
-    if len(ours) != len(found):
-        return _at(path, f"{len(ours)} items would come back as {len(found)}")
-    for item in ours:
-        if item not in found:
-            return _at(path, f"the item {show(item)} would come back as another")
-        if why := difference(item, found[item], path):
-            return why
-    return None
+def _compare_sets(given: AbstractSet[Any], back: AbstractSet[Any]) -> _Found | None:
+    items = {item: item for item in back}
+    for item in given:
+        if item not in items:
+            return "", f"the item {show(item)} would be lost"
+        if found := _compare(item, items[item]):
+            return found
+    return _compare_length(len(given), len(items))
+
+
+def _compare_length(given: int, back: int) -> _Found | None:
+    return None if given == back else ("", f"{given} items would come back as {back}")
 
 
 # The first that fits counts: an enum may be an int, a NamedTuple is a tuple.

@@ -212,6 +212,9 @@ def _fields(parts: Sequence[tuple[str, bool, Any]], within: tuple[object, ...]) 
 
 
 def _value(value: object) -> str:
+    if isinstance(value, FieldInfo):
+        parts = [*value.metadata, *((value.alias,) if value.alias else ())]
+        return f"Field({','.join(map(_value, parts))})"
     if isinstance(value, Enum):
         return f"{type(value).__qualname__}.{value.name}"
     if isinstance(value, (type, types.FunctionType, types.BuiltinFunctionType)):

@@ -203,11 +203,11 @@ class Signature:
             self._write(parameter, value, index)
             for index, (parameter, value) in enumerate(zip(shape.positional, args, strict=True))
         ]
-        keyword = [
-            write_plain(name).encode() + b":" + self._write(parameter, value, name)
-            for parameter, (name, value) in zip(shape.keyword, kwargs.items(), strict=True)
-        ]
         try:
+            keyword = [
+                write_plain(name).encode() + b":" + self._write(parameter, value, name)
+                for parameter, (name, value) in zip(shape.keyword, kwargs.items(), strict=True)
+            ]
             return readable(b"[[" + b",".join(positional) + b"],{" + b",".join(keyword) + b"}]")
         except Inexact as cause:
             raise self._refusal(str(cause)) from cause

@@ -9,6 +9,7 @@ import sys
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, Unpack
@@ -107,8 +108,15 @@ class Task(Submit[P, R]):
         """Return the options that hold in an app with these defaults."""
         known = self._known
         if known is None or known[0] is not defaults:
-            known = self._known = (defaults, self.declared.over(defaults).effective())
+            known = self._known = (defaults, self._effective(defaults))
         return known[1]
+
+    def _effective(self, defaults: TaskOptions) -> EffectiveOptions:
+        effective = self.declared.over(defaults).effective()
+        # An app's on_failure holds for the task that it names, too: a failing alert must not alert of itself
+        # for ever.
+        own = effective.on_failure in (self.name, *self.aliases)
+        return replace(effective, on_failure=None) if own else effective
 
     def options(self, **options: Unpack[CallArguments]) -> "TaskCall[P, R]":
         """Return the task with options for one call; ``CallOptions`` says what they mean.
@@ -121,7 +129,7 @@ class Task(Submit[P, R]):
         """
         return TaskCall(self, CallOptions(**options))
 
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
         """Return one job to be, for ``app.enqueue([...])``, ``then=`` and schedules. Nothing is sent.
 
         Raises:
@@ -148,7 +156,7 @@ class AsyncTask(Task[P, R]):
         if sys.version_info >= (3, 12):  # frameworks ask before they await
             inspect.markcoroutinefunction(self)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """Call the function here and now, as if it were no task."""
         return cast(Coroutine[Any, Any, R], self.function(*args, **kwargs))
 
@@ -156,7 +164,7 @@ class AsyncTask(Task[P, R]):
 class SyncTask(Task[P, R]):
     """A task whose function is a plain one; it runs in a thread, or in a process."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here and now, as if it were no task."""
         return cast(R, self.function(*args, **kwargs))
 
@@ -169,7 +177,7 @@ class TaskCall(Submit[P, R]):
         self._changes = call.request_fields()
         self._known: tuple[EffectiveOptions, RequestFields] | None = None
 
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
         """Return one job to be, with these options. Nothing is sent.
 
         Raises:
@@ -219,7 +227,7 @@ class TaskDecorators(ABC):
 
     def __init__(self, *, defaults: TaskOptions | None = None, prefix: str = "") -> None:
         self.defaults = defaults if defaults is not None else TaskOptions()
-        self.prefix = check_name("prefix", prefix) if prefix else ""
+        self.task_prefix = check_name("prefix", prefix) if prefix else ""
         self.registry = TaskRegistry()
 
     @overload
@@ -272,7 +280,7 @@ class TaskDecorators(ABC):
             if isinstance(function, Task):
                 raise InvalidTask(task=function.name, why="it is one already; decorate the function once")
             short = name if name is not None else getattr(function, "__name__", type(function).__name__)
-            full = self.prefix + short
+            full = self.task_prefix + short
             checked = check_function(function, full)
             asynchronous = check_run_in(checked, full, run_in) == "loop"
             kind: type[Task[..., Any]] = AsyncTask[..., Any] if asynchronous else SyncTask[..., Any]
@@ -330,7 +338,7 @@ class Tasks(TaskDecorators):
             self._apps.append(weakref.ref(app))
 
     def __repr__(self) -> str:
-        return f"<Tasks {self.prefix}* {len(self.registry)}>"
+        return f"<Tasks {self.task_prefix}* {len(self.registry)}>"
 
 
 class AppTasks(TaskDecorators):
