@@ -41,10 +41,9 @@ class Upkeep:
 
     def saw_stake(self, shard: ShardKeys, ends_in: int | None) -> None:
         """A renewal said when the next stake of another worker ends (ms), or that there is none."""
-        if ends_in is None:
+        if ends_in is None or self._reap_at.get(shard) == 0.0:
             return
-        at = time.monotonic() + ends_in / 1000 + 0.005
-        self._reap_at[shard] = min(at, self._reap_at.get(shard, at)) if self._reap_at.get(shard) == 0.0 else at
+        self._reap_at[shard] = 0.0 if ends_in == 0 else time.monotonic() + ends_in / 1000 + 0.002
 
     async def run(self, connection: Connection, owned: Sequence[ShardKeys], trust: Trust) -> float | None:
         """Do what is due; return when the next is (``time.monotonic``), or None."""
