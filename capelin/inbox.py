@@ -1,4 +1,4 @@
-"""Control messages to one worker: a short stream that ends by itself, since a worker may be gone when they come.
+"""Control messages to one worker: a short stream that ends by itself, since a worker may be gone.
 
 Messages only hurry what renewals would bring anyway, so that one that is lost costs time and nothing else.
 """
@@ -62,7 +62,11 @@ async def post(
 
 
 async def post_many(
-    connection: Connection, keys: Keys, workers: Iterable[str], kind: Kind | str, data: Mapping[str, Any] | None = None
+    connection: Connection,
+    keys: Keys,
+    workers: Iterable[str],
+    kind: Kind | str,
+    data: Mapping[str, Any] | None = None,
 ) -> None:
     """Add a message to several inboxes, in one round trip; the arguments are those of `post`."""
     text = to_json(data or {})
@@ -81,6 +85,6 @@ async def post_many(
 async def read(
     connection: Connection, keys: Keys, worker: str, last_id: str, *, block: float
 ) -> tuple[str, list[Message]]:
-    """Wait up to ``block`` seconds for messages after ``last_id``; returns the id to go on from, and the messages."""
+    """Wait up to ``block`` seconds for messages after ``last_id``; return the id to go on from, and them."""
     entries = await connection.read_stream(keys.inbox(worker), last_id, block)
     return (entries[-1][0] if entries else last_id), [Message.read(fields) for _, fields in entries]

@@ -1,0 +1,127 @@
+"""From requests to the rows that the ``enqueue`` script takes: the record's fields, as text."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from capelin.context import JobContext, current_job
+from capelin.durations import milliseconds
+from capelin.lua import NewJob
+from capelin.priority import Priority
+from capelin.requests import JobRequest
+
+_MOST_REMEMBERED = 1000
+
+Describe = Callable[[str], tuple[str, str]]
+"""Of a task's name: its signature's digest and its priority; both empty for one that is not known here."""
+
+
+class Rows:
+    """Makes rows.
+
+    Args:
+        describe: Tells of the tasks that ``on_failure`` names.
+    """
+
+    def __init__(self, describe: Describe) -> None:
+        self._describe = describe
+        self._plain: dict[tuple[Any, ...], str] = {}
+
+    def row(self, request: JobRequest[Any], uid: str, origin: Mapping[str, str]) -> NewJob:
+        """Return one request as a row.
+
+        Args:
+            request: What was asked for.
+            uid: The job's uid.
+            origin: Fields that say where it comes from: see ``origin``.
+        """
+        window = request.dedupe_for
+        return NewJob(
+            uid,
+            request.task,
+            request.digest,
+            request.args,
+            _priority(request),
+            _due(request),
+            self._extra(request, origin),
+            request.dedupe_key or "",
+            "" if window is None else milliseconds(window),
+            request.on_duplicate,
+        )
+
+    def _extra(self, request: JobRequest[Any], origin: Mapping[str, str]) -> str:
+        """Return the fields that most jobs lack, as JSON; the same few combinations come again and again."""
+        if origin or request.headers or request.then is not None:
+            return json.dumps({**self._fields(request), **origin}, ensure_ascii=False, separators=(",", ":"))
+        key = (request.retention, request.on_failure, request.timeout, request.retry, request.expires)
+        if key == _NOTHING:
+            return ""
+        text = self._plain.get(key)
+        if text is None:
+            if len(self._plain) >= _MOST_REMEMBERED:
+                self._plain.clear()
+            text = json.dumps(self._fields(request), ensure_ascii=False, separators=(",", ":"))
+            self._plain[key] = text
+        return text
+
+    def _fields(self, request: JobRequest[Any]) -> dict[str, str | int]:
+        fields: dict[str, str | int] = {}
+        if request.expires is not None:
+            fields["expires_in"] = milliseconds(request.expires)
+        if request.timeout is not None:
+            fields["timeout"] = _number(request.timeout)
+        if request.retry is not None:
+            fields["retry"] = request.retry
+        if request.retention is not None:
+            fields["retention"] = _number(request.retention)
+        if request.headers:
+            fields["headers"] = _json(dict(request.headers))
+        if request.then is not None:
+            fields["then"] = self._then(request.then)
+        if request.on_failure is not None:
+            fields["on_failure"] = self._on_failure(request.on_failure)
+        return fields
+
+    def _then(self, request: JobRequest[Any]) -> str:
+        """Return what ``finish`` adds when the job completes: [task, digest, args, priority, due, extra]."""
+        row = [
+            request.task,
+            request.digest,
+            request.args,
+            _priority(request),
+            _due(request),
+            self._fields(request),
+        ]
+        return _json(row)
+
+    def _on_failure(self, task: str) -> str:
+        """Return what ``bury`` adds when the job is dead-lettered: [task, digest, priority]."""
+        digest, priority = self._describe(task)
+        return _json([task, digest, priority])
+
+
+_NOTHING = (None,) * 5
+
+
+def origin() -> dict[str, str]:
+    """Return the fields that tie a job to the one that enqueues it; none outside a job."""
+    job: JobContext | None = current_job(None)
+    return {} if job is None else {"parent": job.id}
+
+
+def _priority(request: JobRequest[Any]) -> str:
+    return "" if request.priority is Priority.NORMAL else request.priority
+
+
+def _due(request: JobRequest[Any]) -> str:
+    if request.at is not None:
+        return str(request.at)
+    return f"+{milliseconds(request.delay)}" if request.delay else ""
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
