@@ -90,6 +90,7 @@ class Consumer:
         self._known_tasks: list[KnownTask] = list(known_tasks)
         self.taking = True
         self.turns = 0
+        self.begun = 0
         self._outcomes: dict[ShardKeys, deque[tuple[Start, OutcomeRow]]] = {}
         self._bell = asyncio.Event()
         self._flushed = asyncio.Event()
@@ -149,6 +150,22 @@ class Consumer:
             next_due = self.ready.wake_due(loop.time())
             if not await self.turn():
                 await self._wait(None if next_due is None else max(0.0, next_due - loop.time()))
+
+    async def drain(self, shards: Iterable[ShardKeys]) -> None:
+        """Run what is due in these shards, and what comes of it, until a look at all of them finds nothing."""
+        every = list(shards)
+        while True:
+            before = self.begun
+            for shard in every:
+                self.ready.mark(shard)
+            while True:
+                progressed = await self.turn()
+                if self.drained:
+                    break
+                if not progressed:
+                    await self._wait(None)
+            if self.begun == before:
+                return
 
     async def _wait(self, seconds: float | None) -> None:
         self._bell.clear()
@@ -324,6 +341,7 @@ class Consumer:
         start = Start(shard, delivery)
         if not self._running.add(start, adopted=adopted):
             return
+        self.begun += 1
         if self.executor is None:
             raise RuntimeError("a consumer needs its executor before it takes jobs")
         self.executor.launch(start)

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import random
+import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
@@ -21,7 +22,7 @@ from capelin import inbox, lua
 from capelin.connection import Connection, connect
 from capelin.errors import CapelinError, ConfigurationError, InvalidJobId, Unreachable, UnsupportedSchema
 from capelin.ids import JobId
-from capelin.keys import Keys, ShardKeys
+from capelin.keys import ShardKeys
 from capelin.lua import Delivery, KnownTask
 from capelin.settings import SCHEMA, Settings
 from capelin.workers import outcomes
@@ -33,6 +34,7 @@ from capelin.workers.heartbeat import Heartbeat
 from capelin.workers.host import Host, LocalHost, ThreadHost
 from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
+from capelin.workers.progress import report_progress
 from capelin.workers.running import Running, Stage, Start, Stop
 from capelin.workers.slots import Slots
 from capelin.workers.thief import Thief
@@ -77,7 +79,6 @@ class Worker:
         burst: bool = False,
         settings: Settings | None = None,
     ) -> None:
-        app.load()
         self.id = new_worker_id()
         self._app = app
         self.settings = settings or app.settings
@@ -87,7 +88,7 @@ class Worker:
         self._queue_weights = dict(queues) if queues else dict.fromkeys(self._queues_of_tasks(), 1)
         self._burst = burst
         self._limits = Limits.of(self.settings)
-        self._keys = Keys(app.prefix)
+        self._keys = app.keys
         self.ownership = Ownership()
         self.running = Running()
         self._stopping = asyncio.Event()
@@ -161,8 +162,6 @@ class Worker:
         return Slots(sizes, {queue: frozenset(pools or {"loop"}) for queue, pools in pools_of.items()})
 
     def _member(self, slots: Slots) -> Member:
-        import socket
-
         return Member(
             id=self.id,
             app=self._app.name,
@@ -270,13 +269,11 @@ class Worker:
 
     def _services(self, consumer: Consumer, slots: Slots) -> dict[str, Coroutine[Any, Any, None]]:
         services: dict[str, Coroutine[Any, Any, None]] = {
-            "consumer": consumer.run(),
+            "consumer": self._drain(consumer) if self._burst else consumer.run(),
             "progress": self._progress(),
             "inbox": self._read_inbox(),
         }
-        if self._burst:
-            services["burst"] = self._drain(consumer)
-        else:
+        if not self._burst:
             services["waiter"] = self.waiter.run()
             services["thief"] = Thief(
                 consumer,
@@ -310,10 +307,7 @@ class Worker:
             await asyncio.sleep(_TICK)
 
     async def _drain(self, consumer: Consumer) -> None:
-        for shard in self._shards:
-            consumer.notify(shard)
-        while not consumer.drained:
-            await asyncio.sleep(0.01)
+        await consumer.drain(self._shards)
         self.stop()
 
     async def _read_inbox(self) -> None:
@@ -347,17 +341,7 @@ class Worker:
 
     async def report(self, start: Start, fraction: float, message: str) -> None:
         """Write a job's progress."""
-        import json
-
-        await self._connection.run(
-            lua.progress(
-                start.shard,
-                uid=start.uid,
-                worker=self.id,
-                token=start.token,
-                progress=json.dumps([fraction, message]),
-            )
-        )
+        await report_progress(self._connection, start, self.id, fraction, message)
 
     # What the heartbeat tells.
 

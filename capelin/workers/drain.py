@@ -1,0 +1,86 @@
+"""Runs what is due and ends: for users' tests, on an in-process Redis, with the real transitions and the real executor."""
+
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
+
+from capelin.connection import Connection
+from capelin.keys import ShardKeys
+from capelin.lua import OutcomeRow, Verdict
+from capelin.workers.consumer import Consumer
+from capelin.workers.executor import Executor
+from capelin.workers.limits import Limits
+from capelin.workers.progress import report_progress
+from capelin.workers.running import Running, Start
+from capelin.workers.slots import Slots
+from capelin.workers.weights import Weights
+
+if TYPE_CHECKING:
+    from capelin.app import Capelin
+
+WORKER = "testing"
+
+
+class _Nobody:
+    """Ownership of a worker that owns nothing: it neither waits on a shard nor leaves anything to others."""
+
+    idle_others = 0
+
+    def owns(self, shard: ShardKeys) -> bool:
+        del shard
+        return False
+
+
+class _Reports:
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def report(self, start: Start, fraction: float, message: str) -> None:
+        await report_progress(self._connection, start, WORKER, fraction, message)
+
+
+async def drain(
+    app: "Capelin[Any]",
+    connection: Connection,
+    *,
+    layouts: dict[str, int],
+    on_recorded: Callable[[Start, OutcomeRow, Verdict], None] | None = None,
+) -> int:
+    """Run every job that is due, and what comes of it at once, and return how many starts that took.
+
+    Args:
+        app: Whose tasks run; its lifespan is open already.
+        connection: Where.
+        layouts: Number of shards by queue.
+        on_recorded: Told of each recorded outcome.
+    """
+    settings = app.settings
+    tasks = app.tasks
+    sizes = {"loop": settings.concurrency, "thread": max(1, settings.threads), "process": settings.cpu or 1}
+    slots = Slots(sizes, dict.fromkeys(layouts, frozenset(sizes)))
+    shards = [app.keys.shard(queue, shard) for queue, count in layouts.items() for shard in range(count)]
+    consumer = Consumer(
+        connection,
+        worker=WORKER,
+        limits=Limits.of(settings),
+        layouts=layouts,
+        slots=slots,
+        running=Running(),
+        owned=_Nobody(),
+        weights=Weights(strict=settings.strict_priorities),
+        on_recorded=on_recorded,
+    )
+    consumer.executor = Executor(
+        tasks=tasks,
+        defaults=app.defaults,
+        worker=WORKER,
+        slots=slots,
+        ended=consumer.ended,
+        abandon=consumer.abandon,
+        middleware=app.middleware,
+        reports=_Reports(connection),
+        max_result_bytes=settings.max_payload_bytes,
+        base_context=copy_context(),
+    )
+    await consumer.drain(shards)
+    return consumer.begun
