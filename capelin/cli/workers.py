@@ -1,0 +1,59 @@
+"""``capelin worker``: run one worker in this process, or several under a supervisor."""
+
+from typing import Annotated
+
+import typer
+
+from capelin.cli.options import AppDir, AppPath, Prefix, RedisUrl
+
+Queues = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--queue",
+        "-q",
+        metavar="QUEUE[=WEIGHT]",
+        help="A queue to serve, with its weight among them; again for more. All of the app's by default.",
+    ),
+]
+Concurrency = Annotated[
+    int | None, typer.Option("--concurrency", "-c", metavar="N", help="Async jobs at a time (100).")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", help="Jobs of def tasks at a time (16).")
+]
+Cpu = Annotated[
+    int | None, typer.Option("--cpu", metavar="N", help="Jobs in processes at a time (the cores less one).")
+]
+Burst = Annotated[bool, typer.Option("--burst", help="Run what is due, then end.")]
+Grace = Annotated[
+    float | None,
+    typer.Option("--grace", metavar="SECONDS", help="How long a stop waits for running jobs (25)."),
+]
+
+
+def run(
+    app: AppPath,
+    *,
+    queue: Queues = None,
+    concurrency: Concurrency = None,
+    threads: Threads = None,
+    cpu: Cpu = None,
+    burst: Burst = False,
+    grace: Grace = None,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    app_dir: AppDir = ".",
+) -> None:
+    """Run a worker until it is told to stop.
+
+    The first SIGTERM or Ctrl-C stops taking jobs and waits for those that run; the second hands them back
+    at once. Neither loses a job.
+    """
+    from capelin.cli.opening import changed, configure_logs, open_app
+    from capelin.cli.running import run_worker
+    from capelin.cli.weights import read_weights
+
+    configure_logs()
+    loaded = open_app(app, app_dir=app_dir, redis=redis, prefix=prefix)
+    settings = changed(loaded.settings, concurrency=concurrency, threads=threads, cpu=cpu, grace=grace)
+    raise typer.Exit(run_worker(loaded, queues=read_weights(queue), burst=burst, settings=settings))
