@@ -72,7 +72,7 @@ class ProcessPool:
                 run_in_child, import_path, args, context, cancellable=True, limiter=self._limiter
             )
         except (anyio.BrokenWorkerProcess, anyio.ClosedResourceError, anyio.EndOfStream) as error:
-            raise ProcessDied from error
+            raise ProcessDied(error.__cause__) from error
         if failure is None:
             return result or ""
         packed, name, message, text = failure
@@ -86,5 +86,8 @@ class ProcessPool:
 class ProcessDied(WorkerLost):
     """The process that ran the attempt died (a crash, a kill, out of memory). It counts as a failed attempt."""
 
-    def __init__(self) -> None:
-        super().__init__("the process that ran the job died; was it killed, or out of memory?")
+    def __init__(self, cause: BaseException | None = None) -> None:
+        if cause is None or isinstance(cause, (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)):
+            super().__init__("the process that ran the job died; was it killed, or out of memory?")
+        else:
+            super().__init__(f"the process for the job could not start: {cause!r}; can the main module be imported twice?")

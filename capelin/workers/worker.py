@@ -28,6 +28,7 @@ from capelin.settings import SCHEMA, Settings
 from capelin.workers import outcomes
 from capelin.workers.backoff import Backoff
 from capelin.workers.consumer import Consumer
+from capelin.workers.endings import log_end
 from capelin.workers.executor import Executor
 from capelin.workers.fleet import Member, new_worker_id
 from capelin.workers.heartbeat import Heartbeat
@@ -398,17 +399,8 @@ class Worker:
             telling.add_done_callback(_heard)
 
     def _log_end(self, start: Start, row: lua.OutcomeRow, verdict: lua.Verdict) -> None:
-        if row.kind == "complete":
-            return
-        bound = log.bind(job=start.job_id, task=start.delivery.task, attempt=start.delivery.attempt + 1)
-        if verdict is lua.Verdict.CANCELLED:
-            bound.info("job cancelled")
-        elif row.kind == "retry":
-            bound.warning("attempt failed; the job is tried again", due=row.due or "now", failure=row.failure)
-        elif row.kind == "dead":
-            bound.error("job failed; it is in the DLQ", reason=row.body, failure=row.failure)
-        elif row.kind == "return":
-            bound.info("job handed back")
+        if row.kind != "complete":
+            log_end(start, row, verdict)
 
     # Shutdown.
 
