@@ -214,9 +214,7 @@ def _plain_text(values: Any) -> bytes:
 
 def _one_line(cause: BaseException) -> str:
     text = " ".join(str(cause).split()) or type(cause).__name__
-    return text.removeprefix("Error serializing to JSON: ").removeprefix(
-        "PydanticSerializationUnexpectedValue: "
-    )
+    return text.removeprefix("Error serializing to JSON: ").removeprefix("UnicodeEncodeError: ")
 
 
 def _summary(error: ValidationError) -> str:

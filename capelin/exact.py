@@ -17,6 +17,7 @@ from datetime import datetime, time
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
+from types import NoneType
 from typing import Any, cast
 
 from pydantic import BaseModel
@@ -226,7 +227,7 @@ def _compare_length(given: int, back: int) -> _Found | None:
 _COMPARISONS: tuple[tuple[type | tuple[type, ...], _Comparison], ...] = (
     (Enum, _compare_members),
     (float, _compare_floats),
-    ((str, bytes, int), _compare_equal),
+    ((str, bytes, int, NoneType), _compare_equal),
     ((datetime, time), _compare_moments),
     (Decimal, _compare_decimals),
     (BaseModel, _compare_models),

@@ -278,11 +278,7 @@ class Signature:
             if parameter is None:
                 raise self._refusal(f"unexpected argument {name!r}{self._usage()}")
             keyword.append(parameter)
-        absent = [
-            parameter.name
-            for parameter in self.parameters
-            if parameter.required and parameter not in given and parameter.name not in kwargs
-        ]
+        absent = [p.name for p in self.parameters if p.required and p not in given and p not in keyword]
         if absent:
             raise self._refusal(f"missing {', '.join(map(repr, absent))}{self._usage()}")
         return _Shape(tuple(given), tuple(keyword))
@@ -347,7 +343,10 @@ def _unpacked_parameters(task: str, options: Any) -> list[Parameter]:
     """Return ``**kwargs: Unpack[Options]`` as the keyword-only parameters that it stands for."""
     return [
         Parameter(
-            name, _Kind.KEYWORD_ONLY, _codec(task, name, hint), required=name in options.__required_keys__
+            name,
+            _Kind.KEYWORD_ONLY,
+            _codec(task, name, unwrap(hint)),
+            required=name in options.__required_keys__,
         )
         for name, hint in typing_extensions.get_type_hints(options, include_extras=True).items()
     ]
