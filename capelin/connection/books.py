@@ -89,7 +89,9 @@ def open_network(target: Target, *, socket_timeout: float, connect_timeout: floa
             memory.server(target.service)
 
             async def dial() -> Wire:
-                return memory.MemoryWire(target.service)
+                wire = memory.MemoryWire(target.service)
+                await wire.open()
+                return wire
 
             return OneServer(dial, url=target.url, name=target.url)
         case "cluster":

@@ -7,15 +7,13 @@ within the process, so that a client and a worker in one test see the same data.
 import asyncio
 import importlib.util
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis.exceptions as theirs
 
 from capelin.connection.refusals import Refusal
-from capelin.connection.wire import Command, pack
-from capelin.errors import ConfigurationError
+from capelin.connection.wire import Wire
+from capelin.errors import ConfigurationError, Unreachable
 
 _MISSING = "memory:// needs the extra `embedded` ({}): pip install 'capelin[embedded]'"
 
@@ -28,8 +26,11 @@ _CODES: tuple[tuple[type[Exception], str], ...] = (
     (theirs.ReadOnlyError, "READONLY"),
     (theirs.NoPermissionError, "NOPERM"),
     (theirs.OutOfMemoryError, "OOM"),
-    (theirs.BusyLoadingError, "LOADING"),
 )
+# The event loop itself does not keep tasks alive, and a wire that was dropped is kept by nobody.
+_running: set[asyncio.Task[None]] = set()
+
+_LOST = (theirs.ConnectionError, theirs.TimeoutError, OSError)
 
 
 def server(name: str) -> Any:
@@ -56,112 +57,70 @@ def forget(name: str) -> None:
         _servers.pop(name, None)
 
 
-class MemoryWire:
+class MemoryWire(Wire):
     """A `Wire` to an in-process server."""
 
     def __init__(self, name: str) -> None:
         from fakeredis.aioredis import FakeRedis
 
-        self.name = f"memory://{name}"
-        self.loaded: set[str] = set()
-        self.lost: str | None = None
-        self.on_message: Callable[[list[Any]], None] | None = None
-        self.on_lost: Callable[[], None] | None = None
+        super().__init__(f"memory://{name}")
         # RESP3, redis-py 8's default, would hand scripts maps where a server hands them arrays.
-        self._client: Any = FakeRedis(server=server(name), protocol=2, decode_responses=False)
-        self._client.response_callbacks.clear()
-        self._pubsub: Any = self._client.pubsub()
-        self._loop = asyncio.get_running_loop()
-        self._queue: deque[tuple[asyncio.Future[list[Any]], Sequence[Command]]] = deque()
-        self._sender: asyncio.Task[None] | None = None
-        self._listener: asyncio.Task[None] | None = None
+        client: Any = FakeRedis(server=server(name), protocol=2, decode_responses=False)
+        self._connection: Any = client.connection_pool.make_connection()
+        self._unwritten: asyncio.Queue[bytes] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
 
-    def __repr__(self) -> str:
-        return f"<MemoryWire {self.name}{f' lost: {self.lost}' if self.lost else ''}>"
+    async def open(self) -> None:
+        """Connect.
 
-    def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
-        """As `Wire.send`."""
-        pack(commands)  # refuses what a socket would refuse
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        if self.lost is not None or not commands:
-            future.set_result([])
-            return future
-        self._queue.append((future, commands))
-        if self._sender is None:
-            self._sender = self._loop.create_task(self._send_queue())
-        return future
-
-    def drop(self, why: str) -> None:
-        """As `Wire.drop`."""
-        if self.lost is not None:
-            return
-        self.lost = why
-        for task in (self._sender, self._listener):
-            if task is not None:
-                task.cancel()
-        waiting = list(self._queue)
-        self._queue.clear()
-        for future, _ in waiting:
-            _end(future, [])
-        if self.on_lost is not None:
-            self.on_lost()
+        Raises:
+            Unreachable: The server plays dead.
+        """
+        try:
+            await self._connection.connect()
+        except _LOST as error:
+            self.drop(str(error))
+            raise Unreachable(url=self.name, cause=str(error)) from error
+        self._tasks = [self._loop.create_task(work()) for work in (self._send_all, self._receive_all)]
+        for task in self._tasks:
+            _running.add(task)
+            task.add_done_callback(_running.discard)
 
     async def close(self) -> None:
         """As `Wire.close`."""
         self.drop("the connection was closed")
-        tasks = [task for task in (self._sender, self._listener) if task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
-        await self._pubsub.aclose()
-        await self._client.aclose()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._connection.disconnect()
 
-    async def _send_queue(self) -> None:
-        while self._queue:
-            future, commands = self._queue[0]
-            replies: list[Any] = []
-            try:
-                for command in commands:
-                    reply = await self._reply_to(command)
-                    replies.append(reply)
-            except (theirs.ConnectionError, theirs.TimeoutError) as error:
-                _end(future, replies)
-                self._sender = None
-                self.drop(str(error) or "the server is down")
-                return
-            except asyncio.CancelledError:
-                _end(future, replies)
-                raise
-            self._queue.popleft()
-            _end(future, replies)
-        self._sender = None
+    def _write(self, data: bytes) -> None:
+        self._unwritten.put_nowait(data)
 
-    async def _reply_to(self, command: Command) -> Any:
-        name = str(command[0]).upper()
+    def _cut(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def _send_all(self) -> None:
         try:
-            if name == "SUBSCRIBE":
-                return await self._subscribe(str(command[1]))
-            if name == "UNSUBSCRIBE":
-                return await self._pubsub.unsubscribe(str(command[1]))
-            return await self._client.execute_command(*command)
+            # Not `while True`: on Python 3.11 a cancellation can get lost in the library's use of `wait_for`.
+            while self.lost is None:
+                await self._connection.send_packed_command(await self._unwritten.get())
+        except _LOST as error:
+            self.drop(str(error) or "the server is down")
+
+    async def _receive_all(self) -> None:
+        try:
+            while self.lost is None:
+                self._received(await self._reply())
+        except _LOST as error:
+            self.drop(str(error) or "the server is down")
+
+    async def _reply(self) -> Any:
+        try:
+            return await self._connection.read_response(disable_decoding=True)
         except theirs.ResponseError as error:
             text = str(error)
             for kind, code in _CODES:
                 if isinstance(error, kind) and not text.startswith(code):
                     return Refusal(f"{code} {text}")
             return Refusal(text)
-
-    async def _subscribe(self, channel: str) -> None:
-        await self._pubsub.subscribe(channel)
-        if self._listener is None:
-            self._listener = self._loop.create_task(self._listen())
-
-    async def _listen(self) -> None:
-        while True:
-            message = await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
-            if message is not None and self.on_message is not None:
-                self.on_message([b"message", message["channel"], message["data"]])
-
-
-def _end(future: asyncio.Future[list[Any]], replies: list[Any]) -> None:
-    if not future.done():
-        future.set_result(replies)

@@ -48,7 +48,7 @@ class Popper:
         self._network, self._url = network, url
         self._waits: dict[int, _Wait] = {}
         self._idle: dict[int, _Line] = {}
-        self._settling: set[asyncio.Task[None]] = set()
+        self._settling: dict[asyncio.Task[None], _Wait] = {}
         self._closed = False
 
     async def pop(self, keys: Sequence[str], seconds: float) -> str | None:
@@ -92,15 +92,18 @@ class Popper:
     async def close(self) -> None:
         """End every wait; an element that was popped meanwhile is pushed back."""
         self._closed = True
-        lines = [wait.line for wait in self._waits.values() if wait.line is not None]
         self._leave_out({})
         if self._settling:
             await asyncio.wait(self._settling, timeout=_CLOSING_SECONDS)
-        for line in [*lines, *self._idle.values()]:
+        for wait in list(self._settling.values()):  # a server that does not answer
+            wait.task.cancel()
+            if wait.line is not None:
+                await wait.line.wire.close()
+        for task in list(self._settling):
+            await asyncio.wait([task])
+        for line in self._idle.values():
             await line.wire.close()
         self._idle.clear()
-        if self._settling:
-            await asyncio.wait(self._settling)
 
     def _leave_out(self, groups: dict[int, list[str]]) -> None:
         """Give up the waits for anything else than these lists, and wires that none of them needs."""
@@ -108,8 +111,8 @@ class Popper:
             if wait.keys != frozenset(groups.get(group, ())):
                 del self._waits[group]
                 task = asyncio.get_running_loop().create_task(self._settle(wait))
-                self._settling.add(task)
-                task.add_done_callback(self._settling.discard)
+                self._settling[task] = wait
+                task.add_done_callback(self._settled)
         for group in [group for group in self._idle if group not in groups]:
             self._idle.pop(group).wire.drop("not needed any more")
 
@@ -168,8 +171,12 @@ class Popper:
         if isinstance(popped, _Popped):
             await self._network.carry([Errand(("LPUSH", popped.key, popped.element), key=popped.key)])
 
+    def _settled(self, task: asyncio.Task[None]) -> None:
+        del self._settling[task]
+        _seen(task)
+
 
 def _seen(task: asyncio.Task[Any]) -> None:
-    """A wait whose caller is gone may fail without anybody asking."""
+    """A task whose caller is gone may fail without anybody asking."""
     if not task.cancelled():
         task.exception()

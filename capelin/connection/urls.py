@@ -1,7 +1,7 @@
 """Redis URLs, read once and strictly: a misspelt address is refused with a hint, before any network.
 
-Only this module knows how an address is written; the rest of the package sees a `Target`. Passwords never leave
-it in print: `Target.url` and every error show `***` in their place.
+Only this module knows how an address is written; the rest of the package sees a `Target`. Passwords never
+leave it in print: `Target.url` and every error show `***` in their place.
 """
 
 import difflib
@@ -46,6 +46,8 @@ _TLS_OPTIONS = frozenset(
 _LOGIN_OPTIONS = frozenset({"client_name", "password", "username"})
 _SENTINEL_OPTIONS = frozenset({"sentinel_password", "sentinel_username"})
 _SECRET = re.compile(r"([?&](?:[a-z_]*password)=)[^&#]*")
+# A password may hold a question mark: only what looks like an option begins the query.
+_QUERY = re.compile(r"\?(?=[a-z_]+=|$)")
 _MAX_PORT = 65535
 
 
@@ -116,12 +118,12 @@ def hide_password(url: str) -> str:
     >>> hide_password("redis://me:secret@localhost/0")
     'redis://me:***@localhost/0'
     """
-    scheme, mark, rest = url.partition("://")
+    scheme, mark, rest = _SECRET.sub(r"\1***", url).partition("://")
     login, at, place = rest.rpartition("@")
-    if mark and at:
-        name, colon, _ = login.partition(":")
-        url = f"{scheme}://{name}:***@{place}" if colon else f"{scheme}://***@{place}"
-    return _SECRET.sub(r"\1***", url)
+    if not (mark and at):
+        return f"{scheme}{mark}{rest}"
+    name, colon, _ = login.partition(":")
+    return f"{scheme}://{name}:***@{place}" if colon else f"{scheme}://***@{place}"
 
 
 def check_url(url: str) -> None:
@@ -161,8 +163,8 @@ class _Reader:
             hint = f"did you mean {near[0]}://? " if near else ""
             raise self.refusal(f"{hint}it starts with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
         self.kind, self.encrypted = _SCHEMES[self.scheme]
-        rest, _, query = rest.partition("?")
-        self.options = self._options(query)
+        rest, *query = _QUERY.split(rest, maxsplit=1)
+        self.options = self._options(query[0] if query else "")
         login, _, place = rest.rpartition("@")
         self.login = self._login(login)
         self.place = place
@@ -249,7 +251,7 @@ class _Reader:
 
     def _address(self, text: str) -> Address:
         match = re.fullmatch(
-            r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]\s]*))(?::(?P<port>[^:]*))?", text
+            r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<host>[^:\[\]\s?#]*))(?::(?P<port>[^:]*))?", text
         )
         if match is None:
             raise self.refusal(f"{text!r} is not host:port (an IPv6 address stands in brackets: [::1]:6379)")

@@ -9,9 +9,10 @@ the timeout reads the answer that waited for it, and does not take its own absen
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import hiredis
 
@@ -21,13 +22,12 @@ Argument = str | bytes | int | float
 Command = tuple[Argument, ...]
 
 _TICKS = 4  # how often silence is looked at within its limit
-_CLOSING_SECONDS = 1
 
 # hiredis's own annotation says that a command has exactly one word.
 _pack = cast(Callable[[Command], bytes], hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
 
 
-class Wire(Protocol):
+class Wire(ABC):
     """A line to a server: `SocketWire`, or `MemoryWire` without a socket.
 
     Attributes:
@@ -38,11 +38,17 @@ class Wire(Protocol):
         on_lost: Called once, when the connection is lost or closed; must not raise.
     """
 
-    name: str
-    loaded: set[str]
-    lost: str | None
-    on_message: Callable[[list[Any]], None] | None
-    on_lost: Callable[[], None] | None
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.loaded: set[str] = set()
+        self.lost: str | None = None
+        self.on_message: Callable[[list[Any]], None] | None = None
+        self.on_lost: Callable[[], None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._owed: deque[_Batch] = deque()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}{f' lost: {self.lost}' if self.lost else ''}>"
 
     def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
         """Send commands; the result holds their replies, fewer if the connection was lost before the last.
@@ -50,36 +56,67 @@ class Wire(Protocol):
         Raises:
             TypeError, ValueError: For an argument that cannot be written; nothing was sent.
         """
-        ...
+        data = pack(commands)
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        if self.lost is not None or not commands:
+            future.set_result([])
+        else:
+            self._write(data)
+            self._owed.append(_Batch(future, len(commands)))
+        return future
 
     def drop(self, why: str) -> None:
         """Close at once; whoever waits gets what was read so far."""
-        ...
+        if self.lost is not None:
+            return
+        self.lost = why
+        self._cut()
+        owed = list(self._owed)
+        self._owed.clear()
+        for batch in owed:
+            batch.end()
+        if self.on_lost is not None:
+            self.on_lost()
 
+    @abstractmethod
     async def close(self) -> None:
         """Close and wait until the connection is gone."""
-        ...
+
+    @abstractmethod
+    def _write(self, data: bytes) -> None:
+        """Put commands on their way, behind those before."""
+
+    @abstractmethod
+    def _cut(self) -> None:
+        """End the connection at once."""
+
+    def _received(self, reply: Any) -> None:
+        """Hand a reply to the batch that it belongs to."""
+        if self.on_message is not None and _is_message(reply):
+            self.on_message(reply)
+        elif self._owed:
+            batch = self._owed[0]
+            batch.replies.append(reply)
+            if len(batch.replies) == batch.size:
+                self._owed.popleft()
+                batch.end()
+        else:
+            self.drop(reply.message if isinstance(reply, Refusal) else "it sent what nobody asked for")
 
 
-class SocketWire(asyncio.Protocol):
+class SocketWire(Wire, asyncio.Protocol):
     """A `Wire` over a socket; a `Dialler` makes them and logs in.
 
     Args:
         name: The server, for people.
-        silence: Seconds without a byte from the server, while it owes a reply, until the connection counts as
-            lost.
+        silence: Seconds without a byte from the server, while it owes a reply, until it counts as lost.
     """
 
     def __init__(self, *, name: str, silence: float) -> None:
-        self.name, self.silence = name, silence
-        self.loaded: set[str] = set()
-        self.lost: str | None = None
-        self.on_message: Callable[[list[Any]], None] | None = None
-        self.on_lost: Callable[[], None] | None = None
-        self._loop = asyncio.get_running_loop()
+        super().__init__(name)
+        self.silence = silence
         self._transport: asyncio.Transport | None = None
         self._gone: asyncio.Future[None] = self._loop.create_future()
-        self._owed: deque[_Batch] = deque()
         self._unwritten: list[bytes] = []
         self._reader = hiredis.Reader(protocolError=_GarbledError, replyError=Refusal, notEnoughData=_MORE)
         self._tick: asyncio.TimerHandle | None = None
@@ -87,100 +124,58 @@ class SocketWire(asyncio.Protocol):
         self._silent_ticks = 0
         self._unsent = 0
 
-    def __repr__(self) -> str:
-        return f"<SocketWire {self.name}{f' lost: {self.lost}' if self.lost else ''}>"
-
-    def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
-        """As `Wire.send`."""
-        data = pack(commands)
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        if self.lost is not None or self._transport is None or not commands:
-            future.set_result([])
-            return future
-        if self._owed:
-            # A reply is under way: whatever else is sent in this turn of the loop goes out in one write.
-            if not self._unwritten:
-                self._loop.call_soon(self._write)
-            self._unwritten.append(data)
-        else:
-            self._transport.write(data)
-            if self._tick is None:
-                self._heard, self._silent_ticks = True, 0
-                self._tick = self._loop.call_later(self.silence / _TICKS, self._listened)
-        self._owed.append(_Batch(future, len(commands)))
-        return future
-
-    def drop(self, why: str) -> None:
-        """As `Wire.drop`."""
-        self._lose(why)
-        if self._transport is not None:
-            self._transport.abort()
-
     async def close(self) -> None:
         """As `Wire.close`."""
-        self._lose("the connection was closed")
-        if self._transport is None:
-            return
-        self._transport.close()
-        await asyncio.wait([self._gone], timeout=_CLOSING_SECONDS)
-        if not self._gone.done():  # a peer that does not take part in the end of TLS
-            self._transport.abort()
-            await asyncio.wait([self._gone], timeout=_CLOSING_SECONDS)
+        self.drop("the connection was closed")
+        if self._transport is not None:
+            await asyncio.wait([self._gone])
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the event loop when the socket is open."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Called by the event loop: hand each reply to the batch that it belongs to."""
-        if self.lost is not None:
-            return
+        """Called by the event loop with what the server sent."""
         self._heard = True
-        owed, reader = self._owed, self._reader
         try:
-            reader.feed(data)
-            while (reply := reader.gets()) is not _MORE:
-                if self.on_message is not None and _is_message(reply):
-                    self.on_message(reply)
-                elif owed:
-                    batch = owed[0]
-                    batch.replies.append(reply)
-                    if len(batch.replies) == batch.size:
-                        owed.popleft()
-                        batch.end()
-                else:
-                    self.drop(
-                        reply.message if isinstance(reply, Refusal) else "it sent what nobody asked for"
-                    )
-                    return
+            self._reader.feed(data)
+            while self.lost is None and (reply := self._reader.gets()) is not _MORE:
+                self._received(reply)
         except _GarbledError as error:
             self.drop(f"it does not speak the protocol of Redis: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the event loop when the socket is gone."""
-        self._lose(f"the connection broke: {exc}" if exc else "the server closed the connection")
+        self.drop(f"the connection broke: {exc}" if exc else "the server closed the connection")
         if not self._gone.done():
             self._gone.set_result(None)
 
-    def _write(self) -> None:
+    def _write(self, data: bytes) -> None:
+        if self._transport is None:
+            raise RuntimeError("a wire is used after it was dialled")
+        if not self._owed:
+            self._transport.write(data)
+            if self._tick is None:
+                self._heard, self._silent_ticks = True, 0
+                self._tick = self._loop.call_later(self.silence / _TICKS, self._listened)
+            return
+        # A reply is under way: whatever else is sent in this turn of the loop goes out in one write.
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append(data)
+
+    def _flush(self) -> None:
         if self._unwritten and self._transport is not None:
             self._transport.write(b"".join(self._unwritten))
             self._unwritten.clear()
 
-    def _lose(self, why: str) -> None:
-        if self.lost is not None:
-            return
-        self.lost = why
+    def _cut(self) -> None:
         self._unwritten.clear()
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
-        owed = list(self._owed)
-        self._owed.clear()
-        for batch in owed:
-            batch.end()
-        if self.on_lost is not None:
-            self.on_lost()
+        if self._transport is not None:
+            self._transport.abort()
 
     def _listened(self) -> None:
         """A tick: has anything moved since the last one?"""
