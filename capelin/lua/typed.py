@@ -2,7 +2,8 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from types import NoneType
+from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
 from capelin.keys import ShardKeys
 from capelin.lua.call import Call, Script
@@ -48,7 +49,7 @@ class Transition:
         self,
         keys: ShardKeys | Sequence[str],
         parse: Callable[[Any], T],
-        rows: Iterable[Sequence[Value]] = (),
+        rows: Iterable[Sequence[str | bytes | int | float]] = (),
         /,
         **args: Value,
     ) -> Call[T]:
@@ -58,7 +59,7 @@ class Transition:
         for row in rows:
             if len(row) != width:
                 raise ScriptError(f"{self.script.name}: a row has {len(row)} values, not {width}")
-            values.extend(_plain(value) for value in row)
+            values += row  # `checked` has seen to it that they are plain
         return Call(self.script, self.keys_of(keys) if isinstance(keys, ShardKeys) else keys, values, parse)
 
 
@@ -82,6 +83,9 @@ def checked(transition: Transition, *, rows: type | None = None, given: Sequence
         fields = tuple(getattr(rows, "_fields", ()))
         if fields != transition.script.group:
             raise ScriptError(f"{function.__name__}: rows {fields} are not the script's {transition.script.group}")
+        for name, hint in get_type_hints(rows).items() if rows is not None else ():
+            if any(part in (bool, NoneType) for part in (hint, *get_args(hint))):
+                raise ScriptError(f"{function.__name__}: rows are sent as they are, and {name} is {hint}")
         return function
 
     return check
