@@ -36,7 +36,9 @@ def assign(queue: str, shards: int, members: Sequence[str]) -> dict[int, str]:
     if not members:
         return {}
     floor, extras = divmod(shards, len(members))
-    pairs = sorted((_score(queue, shard, member), shard, member) for shard in range(shards) for member in members)
+    pairs = sorted(
+        (_score(queue, shard, member), shard, member) for shard in range(shards) for member in members
+    )
     owners: dict[int, str] = {}
     load = dict.fromkeys(members, 0)
     for _, shard, member in pairs:

@@ -296,14 +296,22 @@ class Consumer:
             for (start, row), verdict in zip(batch, reply, strict=True):
                 self._running.remove(start)
                 if verdict is Verdict.STALE or verdict is Verdict.TORN:
-                    log.warning("outcome refused", job=start.job_id, token=start.token, outcome=row.kind, verdict=str(verdict))
+                    log.warning(
+                        "outcome refused",
+                        job=start.job_id,
+                        token=start.token,
+                        outcome=row.kind,
+                        verdict=str(verdict),
+                    )
                 elif self._on_recorded is not None:
                     self._on_recorded(start, row, verdict)
                 if row.kind == "park" and verdict is Verdict.RECORDED and self._on_parked is not None:
                     self._on_parked(start, str(row.body))
         return lost
 
-    def _refused_finish(self, shard: ShardKeys, batch: list[tuple[Start, OutcomeRow]], error: Exception) -> None:
+    def _refused_finish(
+        self, shard: ShardKeys, batch: list[tuple[Start, OutcomeRow]], error: Exception
+    ) -> None:
         if not isinstance(error, (Unreachable, RedisRefused)):
             log.error("recording failed", shard=str(shard), error=repr(error))
         elif isinstance(error, RedisRefused):
@@ -373,4 +381,3 @@ class Consumer:
                 continue
             for delivery in reply.jobs:
                 self.begin(visit.shard, delivery)
-

@@ -31,14 +31,6 @@ class _Nobody:
         return False
 
 
-class _Reports:
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def report(self, start: Start, fraction: float, message: str) -> None:
-        await report_progress(self._connection, start, WORKER, fraction, message)
-
-
 async def drain(
     app: "Capelin[Any]",
     connection: Connection,
@@ -70,6 +62,10 @@ async def drain(
         weights=Weights(strict=settings.strict_priorities),
         on_recorded=on_recorded,
     )
+
+    async def report(start: Start, fraction: float, message: str) -> None:
+        await report_progress(connection, start, WORKER, fraction, message)
+
     consumer.executor = Executor(
         tasks=tasks,
         defaults=app.defaults,
@@ -78,7 +74,7 @@ async def drain(
         ended=consumer.ended,
         abandon=consumer.abandon,
         middleware=app.middleware,
-        reports=_Reports(connection),
+        report=report,
         max_result_bytes=settings.max_payload_bytes,
         base_context=copy_context(),
     )

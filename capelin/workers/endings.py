@@ -21,7 +21,9 @@ def log_end(start: Start, row: OutcomeRow, verdict: Verdict) -> None:
     elif row.kind == OutcomeKind.RETRY:
         bound.warning("attempt failed; the job is tried again", due=row.due or "now", error=error)
     elif row.kind == OutcomeKind.DEAD:
-        bound.error("job failed; it is in the DLQ", reason=row.body, error=error, exception=failure.get("traceback"))
+        bound.error(
+            "job failed; it is in the DLQ", reason=row.body, error=error, exception=failure.get("traceback")
+        )
     elif row.kind == OutcomeKind.RETURN:
         bound.info("job handed back")
     elif row.kind == OutcomeKind.SNOOZE:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from datetime import datetime, timedelta, timezone
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -27,12 +27,7 @@ from capelin.workers.running import Start, Stop
 from capelin.workers.slots import Slots
 
 Ended = Callable[[Start, OutcomeRow | None], None]
-
-
-class Reports(Protocol):
-    """Where the progress of running jobs goes."""
-
-    async def report(self, start: Start, fraction: float, message: str) -> None: ...
+Report = Callable[[Start, float, str], Awaitable[None]]
 
 
 class Executor:
@@ -42,6 +37,7 @@ class Executor:
         tasks: Tasks by name and alias.
         ended: Told once of each start's end, with the row to record, or None if it is not ours any more.
         abandon: Told of an outcome for a start whose thread goes on.
+        report: Writes the progress of a start.
         max_result_bytes: A larger result is refused.
     """
 
@@ -54,8 +50,8 @@ class Executor:
         slots: Slots,
         ended: Ended,
         abandon: Callable[[Start, OutcomeRow], None],
+        report: Report,
         middleware: Sequence[Middleware] = (),
-        reports: Reports | None = None,
         max_result_bytes: int = 1024 * 1024,
         base_context: Context | None = None,
         is_leader: Callable[[], bool] = lambda: False,
@@ -66,7 +62,7 @@ class Executor:
         self._slots = slots
         self._ended = ended
         self._abandon = abandon
-        self._reports = reports
+        self._report = report
         self._max_result_bytes = max_result_bytes
         self._base_context = base_context
         self._is_leader = is_leader
@@ -128,23 +124,15 @@ class Executor:
             headers=json.loads(delivery.headers) if delivery.headers else None,
             parent_id=start.shard.job_id(delivery.parent) if delivery.parent else None,
             is_cancelled=lambda: start.stop is not None,
-            report=None if self._reports is None else self._reporter(start),
-            report_sync=None if self._reports is None else self._reporter_sync(start),
+            report=lambda fraction, message: self._report(start, fraction, message),
+            report_sync=lambda fraction, message: self._report_sync(start, fraction, message),
         )
 
-    def _reporter(self, start: Start) -> Callable[[float, str], Awaitable[None]]:
-        async def report(fraction: float, message: str) -> None:
-            if self._reports is not None:
-                await self._reports.report(start, fraction, message)
+    def _report_sync(self, start: Start, fraction: float, message: str) -> None:
+        async def report() -> None:
+            await self._report(start, fraction, message)
 
-        return report
-
-    def _reporter_sync(self, start: Start) -> Callable[[float, str], None]:
-        def report(fraction: float, message: str) -> None:
-            if self._reports is not None:
-                asyncio.run_coroutine_threadsafe(self._reports.report(start, fraction, message), self._loop).result()
-
-        return report
+        asyncio.run_coroutine_threadsafe(report(), self._loop).result()
 
     # On the loop, and in processes: a start that can be cancelled.
 

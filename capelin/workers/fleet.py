@@ -9,6 +9,7 @@ from typing import Any
 
 from capelin.ids import new_uid
 from capelin.keys import Keys, ShardKeys
+from capelin.names import check_name
 from capelin.workers.assignment import assign
 
 
@@ -55,10 +56,16 @@ class Member:
         return mine is not None and (mine == digest or not refused_by)
 
 
-def new_worker_id() -> str:
-    """A worker id, new at each process start: host, pid, and something random."""
-    host = "".join(char if char.isalnum() or char == "-" else "-" for char in socket.gethostname())[:40].strip("-") or "host"
-    return f"{host}-{os.getpid()}-{new_uid()[-8:]}"
+def new_worker_id(name: str | None = None) -> str:
+    """Return a worker id, new at each process start: its name or else its host, its pid, and something random.
+
+    Raises:
+        InvalidName: The name is not allowed.
+    """
+    if name is None:
+        host = "".join(char if char.isalnum() or char == "-" else "-" for char in socket.gethostname())
+        name = host[:40].strip("-") or "host"
+    return f"{check_name('worker', name)}-{os.getpid()}-{new_uid()[-8:]}"
 
 
 def read_members(flat: Iterable[bytes]) -> dict[str, Member]:
@@ -71,7 +78,9 @@ def read_members(flat: Iterable[bytes]) -> dict[str, Member]:
     return members
 
 
-def wanted_shards(worker: str, members: Mapping[str, Member], layouts: Mapping[str, int], keys: Keys) -> set[ShardKeys]:
+def wanted_shards(
+    worker: str, members: Mapping[str, Member], layouts: Mapping[str, int], keys: Keys
+) -> set[ShardKeys]:
     """The shards that the membership gives to a worker; every worker computes the same."""
     wanted: set[ShardKeys] = set()
     for queue, shards in layouts.items():

@@ -163,7 +163,9 @@ class Heartbeat:
             say("gives up its shards", reason=why, shards=len(owned))
         calls: list[Call[Any]] = [lua.fleet_leave(self._keys, worker=self._member.id)]
         for shard in owned:
-            calls.append(lua.lease_release(shard.lease, owner=self._member.id, epoch=self._ownership.epoch(shard) or 0))
+            calls.append(
+                lua.lease_release(shard.lease, owner=self._member.id, epoch=self._ownership.epoch(shard) or 0)
+            )
             self._ownership.lost(shard)
             self._post(self._listener.gave_up, shard)
         self._version = -1
@@ -182,7 +184,9 @@ class Heartbeat:
     async def sign_off(self, connection: Connection) -> None:
         """The last word of a worker that has nothing running: its stakes and consumers go."""
         shards = list(dict.fromkeys([*self._staked, *self._seen]))
-        for reply in await connection.run_many([lua.leave(shard, worker=self._member.id) for shard in shards]):
+        for reply in await connection.run_many(
+            [lua.leave(shard, worker=self._member.id) for shard in shards]
+        ):
             if isinstance(reply, Exception):
                 raise reply
 
@@ -240,7 +244,9 @@ class Heartbeat:
             self._wanted = wanted_shards(self._member.id, self.members, self._layouts, self._keys)
             self._version = beat.version
         if beat.next_expiry < self._interval * 1000:
-            after = beat.next_expiry / 1000 if self.trust.fit else max(self.trust.fit_in, beat.next_expiry / 1000)
+            after = (
+                beat.next_expiry / 1000 if self.trust.fit else max(self.trust.fit_in, beat.next_expiry / 1000)
+            )
             self._next_at = min(self._next_at, time.monotonic() + after + 0.005)
 
     async def _read_renewal(

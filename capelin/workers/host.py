@@ -86,7 +86,9 @@ class ThreadHost(Host):
             await asyncio.wait([beating])
             await self._connection.close()
 
-        self._thread = threading.Thread(target=lambda: asyncio.run(main()), name="capelin heartbeat", daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(main()), name="capelin heartbeat", daemon=True
+        )
         self._thread.start()
         await started
 

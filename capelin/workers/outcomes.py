@@ -60,7 +60,10 @@ def handed_back(delivery: Delivery) -> OutcomeRow:
 
 def cancelled(delivery: Delivery, error: BaseException | None = None) -> OutcomeRow:
     return OutcomeRow(
-        delivery.uid, delivery.token, OutcomeKind.CANCEL.value, failure="" if error is None else failure_json(error)
+        delivery.uid,
+        delivery.token,
+        OutcomeKind.CANCEL.value,
+        failure="" if error is None else failure_json(error),
     )
 
 
@@ -70,7 +73,9 @@ def parked(delivery: Delivery, refused_by: str) -> OutcomeRow:
 
 
 def dead(delivery: Delivery, reason: str, error: BaseException) -> OutcomeRow:
-    return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.DEAD.value, reason, failure=failure_json(error))
+    return OutcomeRow(
+        delivery.uid, delivery.token, OutcomeKind.DEAD.value, reason, failure=failure_json(error)
+    )
 
 
 def failed(delivery: Delivery, error: BaseException, policy: RetryPolicy, *, ran_for: float) -> OutcomeRow:
@@ -83,7 +88,9 @@ def failed(delivery: Delivery, error: BaseException, policy: RetryPolicy, *, ran
         ran_for: Seconds since the start began.
     """
     if isinstance(error, Snooze):
-        return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.SNOOZE.value, due=_due(_wait_of(error) or 0.0))
+        return OutcomeRow(
+            delivery.uid, delivery.token, OutcomeKind.SNOOZE.value, due=_due(_wait_of(error) or 0.0)
+        )
     if isinstance(error, Reject):
         return dead(delivery, "Reject", error)
     if isinstance(error, _NOT_RETRIED):

@@ -87,7 +87,11 @@ class ProcessDied(WorkerLost):
     """The process that ran the attempt died (a crash, a kill, out of memory). It counts as a failed attempt."""
 
     def __init__(self, cause: BaseException | None = None) -> None:
-        if cause is None or isinstance(cause, (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)):
+        if cause is None or isinstance(
+            cause, (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
+        ):
             super().__init__("the process that ran the job died; was it killed, or out of memory?")
         else:
-            super().__init__(f"the process for the job could not start: {cause!r}; can the main module be imported twice?")
+            super().__init__(
+                f"the process for the job could not start: {cause!r}; can the main module be imported twice?"
+            )

@@ -7,7 +7,11 @@ from capelin.connection import Connection
 from capelin.workers.running import Start
 
 
-async def report_progress(connection: Connection, start: Start, worker: str, fraction: float, message: str) -> None:
+async def report_progress(
+    connection: Connection, start: Start, worker: str, fraction: float, message: str
+) -> None:
     """Write how far a start is; a start that is over is not heard."""
     text = json.dumps([fraction, message])
-    await connection.run(lua.progress(start.shard, uid=start.uid, worker=worker, token=start.token, progress=text))
+    await connection.run(
+        lua.progress(start.shard, uid=start.uid, worker=worker, token=start.token, progress=text)
+    )

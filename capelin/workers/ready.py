@@ -98,14 +98,22 @@ class Ready:
                 continue
             count = min(allowed, _FEW)
             if deep:
-                count = allowed if deep_ones else max(1, (allowed + 1) // 2) if self._others_deep(shard) else allowed
+                count = (
+                    allowed
+                    if deep_ones
+                    else max(1, (allowed + 1) // 2)
+                    if self._others_deep(shard)
+                    else allowed
+                )
                 deep_ones += 1
             elif len(self._deep) == 1:
                 count = allowed
             del self._deep[shard]
             visits.append(Visit(shard, count))
             left -= count
-            self._passed[shard.queue] = self._passed.get(shard.queue, 0.0) + count / self._weights.get(shard.queue, 1)
+            self._passed[shard.queue] = self._passed.get(shard.queue, 0.0) + count / self._weights.get(
+                shard.queue, 1
+            )
         return visits
 
     def _others_deep(self, shard: ShardKeys) -> bool:

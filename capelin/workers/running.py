@@ -78,7 +78,12 @@ class Start:
         if self.stop is None or why is Stop.LOST:
             self.stop = why
         # A thread cannot be stopped, and a coroutine that has not begun looks for itself.
-        if self.stage is Stage.RUNNING and self.handle is not None and self.began is not None and self.pool != "thread":
+        if (
+            self.stage is Stage.RUNNING
+            and self.handle is not None
+            and self.began is not None
+            and self.pool != "thread"
+        ):
             self.handle.cancel()
 
 
@@ -120,6 +125,10 @@ class Running:
         for start in list(self._starts.values()):
             rows.setdefault(start.shard, []).append(RunningRow(start.uid, start.token))
         return rows
+
+    def handles(self) -> "list[asyncio.Task[None]]":
+        """The asyncio tasks of the starts that still run."""
+        return [start.handle for start in self if start.handle is not None and not start.handle.done()]
 
     def __iter__(self) -> Iterator[Start]:
         return iter(list(self._starts.values()))

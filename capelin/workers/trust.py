@@ -33,7 +33,6 @@ class Trust:
             self._no_crash_before = server_now + int(self._ttl * 1000)
         self._last = now
 
-
     @property
     def fit(self) -> bool:
         """Whether others may be judged now."""

@@ -52,7 +52,9 @@ class Upkeep:
             for shard in [shard for shard in known if shard not in owned]:
                 del known[shard]
         if trust.fit:
-            await self._reap([shard for shard in owned if self._reap_at.get(shard, now + 1) <= now], connection, trust)
+            await self._reap(
+                [shard for shard in owned if self._reap_at.get(shard, now + 1) <= now], connection, trust
+            )
         await self._retain([shard for shard in owned if self._retain_at.get(shard, 0.0) <= now], connection)
         soonest = min(self._reap_at.values(), default=None)
         if soonest is None:
@@ -114,4 +116,8 @@ class Upkeep:
             retained: Retained = reply
             self._retain_at[shard] = time.monotonic() + (0.0 if retained.more else _RETAIN_EVERY)
             if retained.buried:
-                log.warning("parked jobs that no worker could run were dead-lettered", shard=str(shard), jobs=retained.buried)
+                log.warning(
+                    "parked jobs that no worker could run were dead-lettered",
+                    shard=str(shard),
+                    jobs=retained.buried,
+                )

@@ -1,0 +1,162 @@
+"""What reaches a running worker from outside: the findings of its heartbeat, and the messages of its inbox."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import structlog
+
+from capelin import inbox
+from capelin.connection import Connection
+from capelin.errors import CapelinError, InvalidJobId
+from capelin.ids import JobId
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import Delivery
+from capelin.workers.backoff import Backoff
+from capelin.workers.consumer import Consumer
+from capelin.workers.fleet import Member
+from capelin.workers.ownership import Ownership
+from capelin.workers.running import Running, Stage, Start, Stop
+from capelin.workers.waiter import Waiter
+
+log = structlog.get_logger("capelin.worker")
+
+
+class Control:
+    """Acts on what others say.
+
+    Args:
+        block: The longest wait for a message, seconds.
+        poke: Has the heartbeat look at the fleet now.
+        members: The fleet as the heartbeat last read it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        keys: Keys,
+        *,
+        worker: str,
+        block: float,
+        consumer: Consumer,
+        running: Running,
+        ownership: Ownership,
+        waiter: Waiter,
+        poke: Callable[[], None],
+        members: Callable[[], dict[str, Member]],
+    ) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._worker = worker
+        self._block = block
+        self._consumer = consumer
+        self._running = running
+        self._ownership = ownership
+        self._waiter = waiter
+        self._poke = poke
+        self._members = members
+        self._telling: set[asyncio.Task[None]] = set()
+
+    # The heartbeat's findings.
+
+    def gained(self, shard: ShardKeys) -> None:
+        """The worker owns a shard now: it takes at once, and waits on it."""
+        self._waiter.changed()
+        if self._ownership.owns(shard):
+            self._consumer.notify(shard)
+
+    def gave_up(self, shard: ShardKeys) -> None:
+        """The worker does not own a shard any more."""
+        self._waiter.changed()
+        if not self._ownership.owns(shard):
+            self._consumer.ready.drop(shard)
+
+    def lost_starts(self, shard: ShardKeys, starts: list[tuple[str, int]]) -> None:
+        """Redis gave these starts to others: what still runs of them is stopped, and its outcome forgotten."""
+        for uid, token in starts:
+            start = self._running.find(shard, uid)
+            if start is not None and start.token == token and start.stage is Stage.RUNNING:
+                log.warning("a job is not ours any more; its start is stopped", job=start.job_id, token=token)
+                start.request_stop(Stop.LOST)
+
+    def cancel_asked(self, shard: ShardKeys, uids: list[str]) -> None:
+        """Somebody asked to cancel these jobs."""
+        for uid in uids:
+            start = self._running.find(shard, uid)
+            if start is not None and start.stop is None:
+                start.request_stop(Stop.CANCELLED)
+
+    def adopted(self, shard: ShardKeys, deliveries: list[Delivery]) -> None:
+        """Jobs that were delivered to the worker in a reply that it never read."""
+        for delivery in deliveries:
+            self._consumer.begin(shard, delivery, adopted=True)
+
+    # The inbox.
+
+    async def read_inbox(self) -> None:
+        """Heed messages until cancelled."""
+        last_id = "0-0"
+        backoff = Backoff()
+        while True:
+            try:
+                last_id, messages = await inbox.read(
+                    self._connection, self._keys, self._worker, last_id, block=self._block
+                )
+            except CapelinError as error:
+                log.debug("the inbox cannot be read", error=str(error))
+                await backoff.sleep()
+                continue
+            backoff.reset()
+            for message in messages:
+                self._heed(message)
+
+    def _heed(self, message: inbox.Message) -> None:
+        try:
+            if message.kind == inbox.Kind.FLEET:
+                self._poke()
+                return
+            job = JobId.parse(message.data["job"])
+            shard = self._keys.shard(job.queue, job.shard)
+            if message.kind == inbox.Kind.PARKED:
+                self._consumer.unpark(shard)
+            elif message.kind == inbox.Kind.CANCEL:
+                self.cancel_asked(shard, [job.uid])
+        except (KeyError, InvalidJobId) as error:
+            log.warning("a control message cannot be understood", kind=message.kind, error=str(error))
+
+    # Telling others.
+
+    def tell_capable(self, start: Start, refused_by: str) -> None:
+        """A job was parked here: tell a member that can run it, if there is one.
+
+        Args:
+            start: The start that could not run.
+            refused_by: The digest of the signature that refused its arguments; empty when its task is unknown here.
+        """
+        delivery = start.delivery
+        able = [
+            member.id
+            for member in self._members().values()
+            if member.id != self._worker
+            and start.shard.queue in member.queues
+            and member.can_run(delivery.task, delivery.digest, refused_by=refused_by)
+        ]
+        log.warning(
+            "a job is parked: this worker cannot run it",
+            job=start.job_id,
+            task=delivery.task,
+            why="its arguments are of another signature" if refused_by else "unknown task",
+            others_that_can=len(able),
+        )
+        if able:
+            chosen = random.choice(able)  # noqa: S311 -- any will do
+            telling = asyncio.create_task(
+                inbox.post(self._connection, self._keys, chosen, inbox.Kind.PARKED, {"job": start.job_id})
+            )
+            self._telling.add(telling)
+            telling.add_done_callback(self._told)
+
+    def _told(self, telling: "asyncio.Task[None]") -> None:
+        self._telling.discard(telling)
+        if not telling.cancelled() and (error := telling.exception()) is not None:
+            log.debug("a capable worker could not be told", error=str(error))
