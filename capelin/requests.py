@@ -26,7 +26,7 @@ class OnDuplicate(StrEnum):
     """One more job runs after the one that has started."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class JobRequest(Generic[R_co]):
     """One job to be: what ``send.job("a@b.c")`` returns and ``app.enqueue([...])`` takes.
 
