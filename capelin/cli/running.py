@@ -1,13 +1,15 @@
-"""One worker in this process: its event loop, its signals, its exit status."""
+"""Workers that the command line runs: their event loop, their signals, their exit status."""
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from capelin.errors import CapelinError
+from capelin.workers.supervisor import Supervised, Supervisor, this_command
 from capelin.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -16,33 +18,64 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("capelin.worker")
 
-STOPPING = (signal.SIGTERM, signal.SIGINT)
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_worker(
-    app: "Capelin[Any]", *, queues: Mapping[str, int] | None, burst: bool, settings: "Settings"
+    app: "Capelin[Any]",
+    *,
+    queues: Mapping[str, int] | None,
+    burst: bool,
+    settings: "Settings",
+    name: str | None = None,
+    supervised: int | None = None,
 ) -> int:
     """Run a worker until it ends; returns the exit status: 0 after a clean stop.
+
+    Args:
+        app: The app.
+        queues: As in ``Worker``, like the next ones.
+        burst: The same.
+        settings: The same.
+        name: The same.
+        supervised: The descriptor that a supervisor gave to this process.
 
     Raises:
         ConfigurationError: It cannot be started as it is.
     """
-    worker = Worker(app, queues=queues, burst=burst, settings=settings)
+    supervisor = None if supervised is None else Supervised(supervised)
 
     async def work() -> None:
-        _on_signals(worker.stop)
-        await worker.run()
-
-    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+        worker = Worker(app, queues=queues, burst=burst, settings=settings, name=name)
+        if supervisor is not None:
+            supervisor.loaded(grace=settings.grace)
+            supervisor.on_orphaned(worker.stop)
+        on_signals(worker.stop)
         try:
-            runner.run(work())
+            await worker.run()
         except CapelinError as error:
+            failures.append(error)
             log.critical("the worker ends", error=str(error))
-            return 1
-        except Exception:
-            log.critical("the worker ends: this is a bug, of a lifespan or of capelin", exc_info=True)
-            return 1
-    return 0
+        except Exception as error:
+            failures.append(error)
+            log.critical("the worker ends: a bug of a lifespan, or of capelin", exc_info=True)
+
+    failures: list[Exception] = []
+    with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+        runner.run(work())
+    return 1 if failures else 0
+
+
+def run_supervisor(*, processes: int, burst: bool) -> int:
+    """Run this very command in several processes; returns the exit status."""
+
+    async def supervise() -> int:
+        words = [*sys.argv[1:], "--processes", "1"]
+        supervisor = Supervisor(this_command(words), processes=processes, burst=burst)
+        on_signals(supervisor.stop)
+        return await supervisor.run()
+
+    return asyncio.run(supervise())
 
 
 def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -54,9 +87,10 @@ def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
+def on_signals(stop: Callable[[], None]) -> None:
+    """Have ``stop`` called in the running loop for each SIGTERM and each Ctrl-C."""
     loop = asyncio.get_running_loop()
-    for number in STOPPING:
+    for number in _STOPPING:
         try:
             loop.add_signal_handler(number, stop)
         except NotImplementedError:  # Windows

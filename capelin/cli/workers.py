@@ -12,23 +12,23 @@ Queues = Annotated[
         "--queue",
         "-q",
         metavar="QUEUE[=WEIGHT]",
-        help="A queue to serve, with its weight among them; again for more. All of the app's by default.",
+        help="A queue to serve and its weight; again for more. Default: all of the app's.",
     ),
 ]
 Concurrency = Annotated[
     int | None, typer.Option("--concurrency", "-c", metavar="N", help="Async jobs at a time (100).")
 ]
-Threads = Annotated[
-    int | None, typer.Option("--threads", metavar="N", help="Jobs of def tasks at a time (16).")
-]
-Cpu = Annotated[
-    int | None, typer.Option("--cpu", metavar="N", help="Jobs in processes at a time (the cores less one).")
-]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="Jobs of def tasks at a time (16).")]
+Cpu = Annotated[int | None, typer.Option(metavar="N", help="Jobs in processes at a time (the cores less 1).")]
+Processes = Annotated[int, typer.Option(metavar="N", min=1, help="Worker processes, each with all of that.")]
 Burst = Annotated[bool, typer.Option("--burst", help="Run what is due, then end.")]
 Grace = Annotated[
-    float | None,
-    typer.Option("--grace", metavar="SECONDS", help="How long a stop waits for running jobs (25)."),
+    float | None, typer.Option(metavar="SECONDS", help="How long a stop waits for running jobs (25).")
 ]
+Name = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What the worker's id begins with; the host's name.")
+]
+Supervised = Annotated[int | None, typer.Option(hidden=True)]
 
 
 def run(
@@ -38,11 +38,14 @@ def run(
     concurrency: Concurrency = None,
     threads: Threads = None,
     cpu: Cpu = None,
+    processes: Processes = 1,
     burst: Burst = False,
     grace: Grace = None,
+    name: Name = None,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     app_dir: AppDir = ".",
+    supervised: Supervised = None,
 ) -> None:
     """Run a worker until it is told to stop.
 
@@ -50,10 +53,20 @@ def run(
     at once. Neither loses a job.
     """
     from capelin.cli.opening import changed, configure_logs, open_app
-    from capelin.cli.running import run_worker
+    from capelin.cli.running import run_supervisor, run_worker
     from capelin.cli.weights import read_weights
 
     configure_logs()
+    if processes > 1:
+        raise typer.Exit(run_supervisor(processes=processes, burst=burst))
     loaded = open_app(app, app_dir=app_dir, redis=redis, prefix=prefix)
     settings = changed(loaded.settings, concurrency=concurrency, threads=threads, cpu=cpu, grace=grace)
-    raise typer.Exit(run_worker(loaded, queues=read_weights(queue), burst=burst, settings=settings))
+    status = run_worker(
+        loaded,
+        queues=read_weights(queue),
+        burst=burst,
+        settings=settings,
+        name=name,
+        supervised=supervised,
+    )
+    raise typer.Exit(status)

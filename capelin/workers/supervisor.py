@@ -1,8 +1,8 @@
 """``--processes N``: starts worker processes, replaces those that die, and ends them all together.
 
-It runs no jobs and imports no app: what it must survive is the code that its children run. Each child holds one
-end of a socket pair. Over it the child says that its app is loaded, and notices that the supervisor is gone, even
-after a SIGKILL, so that no worker is left behind unattended.
+It runs no jobs and imports no app: what it must survive is the code that its children run. Each child holds
+one end of a socket pair. Over it the child says that its app is loaded, and notices that the supervisor is
+gone, even after a SIGKILL, so that no worker is left behind unattended.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ _LONGEST_MESSAGE: Final = 64
 class Supervisor:
     """Keeps worker processes running.
 
-    A child that dies is replaced, at once at first and then more slowly for as long as its successors die young,
-    too. The first child goes ahead: when it cannot use what was typed, the others need not say so as well.
+    A child that dies is replaced, at once at first and then more slowly for as long as its successors die
+    young, too. The first child goes ahead: when it cannot use what was typed, the others need not say so.
 
     Args:
         command: Words that start a worker; ``--supervised FD`` is added to them.
@@ -234,7 +234,7 @@ class Supervised:
         self._end.setblocking(False)
 
     def loaded(self, *, grace: float) -> None:
-        """Tell the supervisor that what was typed can be used, and how long jobs have when the worker stops."""
+        """Tell the supervisor that what was typed can be used, and the grace time of its jobs, in seconds."""
         with contextlib.suppress(OSError):  # it is gone, which `on_orphaned` notices
             self._end.send(str(grace).encode())
 

@@ -1,7 +1,7 @@
 """A worker: the parts of this folder put together, from start to shutdown.
 
-It lives through any outage of Redis. What must never happen is that it looks alive and takes nothing: when one of its parts
-dies of a bug, the worker says so and ends, and whoever started it starts another.
+It lives through any outage of Redis. What must never happen is that it looks alive and takes nothing: when
+    one of its parts dies of a bug, the worker says so and ends, and whoever started it starts another.
 """
 
 import asyncio
@@ -52,6 +52,7 @@ class Worker:
         queues: Queues to serve, with their weights; None for every queue of the app's tasks.
         burst: Drain what is due, then end.
         settings: Instead of the app's.
+        name: What its id begins with, instead of the host's name.
 
     Attributes:
         id: This worker's id, new each time.
@@ -72,8 +73,9 @@ class Worker:
         queues: Mapping[str, int] | None = None,
         burst: bool = False,
         settings: Settings | None = None,
+        name: str | None = None,
     ) -> None:
-        self.id = new_worker_id()
+        self.id = new_worker_id(name)
         self.settings = settings or app.settings
         self.ownership = Ownership()
         self.running = Running()
@@ -184,7 +186,7 @@ class Worker:
             weights=Weights(strict=self.settings.strict_priorities),
             queue_weights=self._queues,
             known_tasks=self._known,
-            on_parked=lambda start, refused_by: self.control.tell_capable(start, refused_by),
+            on_parked=self._tell_capable,
             on_recorded=_log_unless_complete,
         )
 
@@ -204,6 +206,9 @@ class Worker:
             base_context=copy_context(),
         )
         return consumer
+
+    def _tell_capable(self, start: Start, refused_by: str) -> None:
+        self.control.tell_capable(start, refused_by)
 
     def _new_heartbeat(self, layouts: Mapping[str, int], slots: Slots) -> Heartbeat:
         loop = asyncio.get_running_loop()
