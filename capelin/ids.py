@@ -23,7 +23,7 @@ def new_uid() -> str:
 
 
 def derived_uid(*parts: str) -> str:
-    """Return a uid made from names, the same for the same names (dots, which separate an id's parts, become ``_``)."""
+    """Return a uid made from names, the same for the same names; dots, which part ids, become ``_``."""
     uid = "-".join(parts).replace(".", "_")
     return check_name("job uid", uid)
 
@@ -54,4 +54,5 @@ class JobId:
         parts = text.rsplit(".", 2) if isinstance(text, str) else []  # pyright: ignore[reportUnnecessaryIsInstance]
         if len(parts) != 3 or not all(parts) or not (parts[1].isascii() and parts[1].isdigit()):  # noqa: PLR2004
             raise InvalidJobId(job_id=text)
-        return cls(queue=check_name("queue", parts[0]), shard=int(parts[1]), uid=check_name("job uid", parts[2]))
+        queue, shard, uid = parts
+        return cls(queue=check_name("queue", queue), shard=int(shard), uid=check_name("job uid", uid))

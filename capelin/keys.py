@@ -1,7 +1,7 @@
 """Every Redis key of capelin, in one file.
 
-All keys of a shard share the hash tag ``{queue:shard}``: one Cluster slot, so that each transition is one script.
-``docs/architecture.md`` says what each key holds.
+All keys of a shard share the hash tag ``{queue:shard}``: one Cluster slot, so that each transition is one
+script. ``docs/architecture.md`` says what each key holds.
 """
 
 import zlib
@@ -119,5 +119,5 @@ class Keys:
 
 
 def shard_of(text: str, shards: int) -> int:
-    """Return the shard that ``text`` (a dedupe key's or shard key's bytes) belongs to. Part of the stored format."""
+    """Return the shard that a dedupe key or shard key belongs to. Part of the stored format."""
     return zlib.crc32(text.encode()) % shards

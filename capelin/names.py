@@ -1,7 +1,7 @@
 """Which names are allowed.
 
-Task, queue, worker and schedule names become parts of Redis keys, job ids, metric labels and shell commands. One alphabet
-serves all of them, so that nothing needs quoting and an id can be taken apart again.
+Task, queue, worker and schedule names become parts of Redis keys, job ids, metric labels and shell
+commands. One alphabet serves all of them, so that nothing needs quoting and an id can be taken apart again.
 """
 
 import re
@@ -20,7 +20,8 @@ def check_name(kind: str, value: str) -> str:
         value: The name as the user gave it.
 
     Raises:
-        InvalidName: The name is empty, too long, or has other characters than letters, digits, ``_``, ``.`` and ``-``.
+        InvalidName: The name is empty, too long, or has other characters than letters, digits, ``_``, ``.``
+            and ``-``.
 
     Example:
         >>> check_name("queue", "emails")

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Priority(StrEnum):
-    """How urgent a job is. Weights (4:3:2:1 by default) decide how the four share a busy worker; nothing starves."""
+    """How urgent a job is. By weights (4:3:2:1) the four share a busy worker, so that nothing starves."""
 
     CRITICAL = "critical"
     HIGH = "high"
@@ -16,7 +16,9 @@ RETURNED = "returned"
 """The stream of jobs that come back from the dead or from a shutdown. It is read before the priorities."""
 
 UNPARKED = "unparked"
-"""The stream through which `unpark` hands a job straight to its caller: every entry is in flight from the moment it exists."""
+"""The stream through which `unpark` hands a job straight to its caller: every entry is in flight from the
+moment it exists.
+"""
 
 STREAMS: tuple[str, ...] = (RETURNED, *(priority.value for priority in Priority), UNPARKED)
 """The streams of a shard, in the order in which scripts index them (from 1)."""

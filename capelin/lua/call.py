@@ -15,7 +15,8 @@ class Script:
 
     Attributes:
         name: The name of its file.
-        text: The whole Lua text, includes resolved. Redis knows it by its SHA-1, so two releases share one server.
+        text: The whole Lua text, includes resolved. Redis knows it by its SHA-1, so two releases share one
+            server.
         keys, args: Names of the declared keys and arguments, in order.
         group: Names of the arguments that repeat after the fixed ones (empty when none do).
     """

@@ -46,7 +46,10 @@ def take(
         older_than: Only jobs that waited longer than this, ms: stealing. None: all.
         resend_window: ms for which records stay findable.
         default_retention: ms that a record is kept which says nothing itself (a job may end here: expired).
-        critical, high, normal, low: How many to take of each first; what is left of ``count`` goes to whoever has work.
+        critical: How many critical jobs to take first; what is left of ``count`` goes to whoever has work.
+        high: The same for high ones.
+        normal: The same for normal ones.
+        low: The same for low ones.
     """
     return _TAKE(
         shard,
@@ -82,7 +85,8 @@ class OutcomeRow(NamedTuple):
 
     Attributes:
         token: Of the start, as text.
-        body: ``complete``: the result as JSON; ``dead``: the reason; ``park``: the digest that refused the arguments.
+        body: ``complete``: the result as JSON; ``dead``: the reason; ``park``: the digest that refused the
+            arguments.
         due: ``retry`` and ``snooze``: empty for now, ``+250``, or ms since the epoch.
         failure: ``retry``, ``dead`` and ``cancel``: the error as JSON ``{"type", "message", "traceback"}``.
     """
@@ -174,7 +178,9 @@ class KnownTask(NamedTuple):
 
 
 @checked(_UNPARK, rows=KnownTask)
-def unpark(shard: ShardKeys, *, worker: str, count: int, ttl: int, tasks: Sequence[KnownTask]) -> Call[list[Delivery]]:
+def unpark(
+    shard: ShardKeys, *, worker: str, count: int, ttl: int, tasks: Sequence[KnownTask]
+) -> Call[list[Delivery]]:
     """Take parked jobs that this worker may be able to run, straight into its hands."""
     return _UNPARK(shard, deliveries, tasks, worker=worker, count=count, ttl=ttl)
 
@@ -189,5 +195,3 @@ def leave(shard: ShardKeys, *, worker: str) -> Call[bool]:
 def progress(shard: ShardKeys, *, uid: str, worker: str, token: int, progress: str) -> Call[bool]:
     """Note how far a running start is: JSON ``[fraction, message]``."""
     return _PROGRESS(shard, bool, uid=uid, worker=worker, token=token, progress=progress)
-
-

@@ -1,11 +1,12 @@
 """Loads the Lua scripts that are the state transitions.
 
-A script opens with a contract: its purpose, its keys, its arguments, its reply, the guarantees it keeps. The loader turns the
-names of keys and arguments into Lua locals and resolves includes (each once, cycles refused), so that no script counts indexes.
+A script opens with a contract: its purpose, its keys, its arguments, its reply, the guarantees it keeps.
+    The loader turns the names of keys and arguments into Lua locals and resolves includes (each once,
+    cycles refused), so that no script counts indexes.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.resources import files
 
@@ -40,13 +41,13 @@ def _names(line: str) -> list[str]:
     return [name for name in re.split(r",\s*(?![^(]*\))", line) if name]
 
 
-def _includes(names: Iterable[str], done: dict[str, str], path: tuple[str, ...]) -> None:
+def _includes(names: Iterable[str], done: dict[str, str], path: tuple[str, ...], read: Callable[[str], str]) -> None:
     for name in names:
         if name in path:
             raise ScriptError(f"includes go in a circle: {' -> '.join((*path, name))}")
         if name not in done:
-            text = _read(f"includes/{name}.lua")
-            _includes(_names(_header(text, name).get("include", "")), done, (*path, name))
+            text = read(f"includes/{name}.lua")
+            _includes(_names(_header(text, name).get("include", "")), done, (*path, name), read)
             done[name] = text
 
 
@@ -56,8 +57,8 @@ def _check_rows(text: str, group_name: str, group: tuple[str, ...], path: str) -
             raise ScriptError(f"{path}: {group_name}(i) gives {', '.join(group)}, not {names}")
 
 
-def assemble(name: str, text: str) -> Script:
-    """Make a script of a file's text: locals for its names, its includes, its body."""
+def assemble(name: str, text: str, read: Callable[[str], str] = _read) -> Script:
+    """Make a script of a file's text: locals for its names, its includes (which ``read`` gives by path), its body."""
     header = _header(text, name)
     if "KEYS" not in header or "ARGV" not in header:
         raise ScriptError(f"{name}: a script opens with its KEYS and ARGV")
@@ -81,7 +82,7 @@ def assemble(name: str, text: str) -> Script:
         _check_rows(text, match[1], group, name)
     lines += [f"local {arg} = ARGV[{index}]" for index, arg in enumerate(args, 1)]
     included: dict[str, str] = {}
-    _includes(_names(header.get("include", "")), included, ())
+    _includes(_names(header.get("include", "")), included, (), read)
     lines += [_COMMENT.sub("", part).strip() for part in (*included.values(), text)]
     return Script(name=name, text="\n".join(lines) + "\n", keys=tuple(keys), args=tuple(args), group=group)
 

@@ -16,7 +16,8 @@ class NewJob(NamedTuple):
         args: JSON ``[[positional], {keyword}]``, empty for none.
         priority: Empty for ``normal``.
         due: Empty for now, ``+250`` for in 250 ms, or ms since the epoch.
-        extra: JSON object of further record fields, and ``expires_in`` (ms from the due moment); empty for none.
+        extra: JSON object of further record fields, and ``expires_in`` (ms from the due moment); empty for
+            none.
         unique_key: The dedupe key, empty for none.
         unique_for: ms that the key holds, empty to hold it for the life of the job.
         on_duplicate: ``keep``, ``replace`` or ``follow``.
@@ -41,10 +42,13 @@ _REPLAY = Transition("replay")
 _OPEN_QUEUE = Transition("open_queue")
 
 
+_VERDICTS = {verdict.value.encode(): verdict for verdict in Submitted}
+
+
 def _read_enqueued(raw: Any) -> list[tuple[Submitted, str]] | None:
     if raw == b"full":
         return None
-    return [(Submitted(verdict.decode()), uid.decode()) for verdict, uid in raw]
+    return [(_VERDICTS[verdict], uid.decode()) for verdict, uid in raw]
 
 
 @checked(_ENQUEUE, rows=NewJob)
@@ -82,9 +86,12 @@ def cancel(
     """Cancel a job, or flag it when it runs.
 
     Returns:
-        The verdict, and the worker that runs it (``flagged``) or the status it already ended with (``ended``).
+        The verdict, and the worker that runs it (``flagged``) or the status it already ended with
+        (``ended``).
     """
-    return _CANCEL(shard, _read_cancel, uid=uid, resend_window=resend_window, default_retention=default_retention)
+    return _CANCEL(
+        shard, _read_cancel, uid=uid, resend_window=resend_window, default_retention=default_retention
+    )
 
 
 def _read_replay(raw: Any) -> tuple[Replayed, str]:

@@ -9,8 +9,10 @@ from capelin.priority import STREAMS
 
 
 def text(value: bytes | None) -> str:
-    """Read a reply's bytes; nothing is an empty text."""
-    return value.decode() if value else ""
+    """Read a reply's bytes; nothing is an empty text. Bytes that are no UTF-8 must not cost the rest of the
+    reply.
+    """
+    return value.decode(errors="replace") if value else ""
 
 
 def optional_int(value: bytes | int | None) -> int | None:
@@ -95,28 +97,28 @@ class Delivery(NamedTuple):
 
 def delivery(raw: Sequence[Any]) -> Delivery:
     """Read one job of a reply."""
-    (uid, place, token, task, digest, args, attempt, crashes, timeout, retry, headers, parent, enqueued, expires, cancel, first,
-     correlation, batch, priority) = raw  # fmt: skip
+    uid, place, token, task, digest, args, attempt, crashes, timeout, retry, *rest = raw
+    headers, parent, enqueued, expires, cancel, first, correlation, batch, priority = rest
     return Delivery(
-        uid.decode(),
-        place.decode(),
+        text(uid),
+        text(place),
         token,
-        task.decode(),
-        digest.decode() if digest else "",
+        text(task),
+        text(digest),
         args or b"",
         int(attempt) if attempt else 0,
         int(crashes) if crashes else 0,
         float(timeout) if timeout else None,
-        retry.decode() if retry else "",
+        text(retry),
         headers,
-        parent.decode() if parent else "",
+        text(parent),
         int(enqueued) if enqueued else 0,
         int(expires) if expires else None,
         bool(cancel),
         int(first) if first else None,
-        correlation.decode() if correlation else "",
-        batch.decode() if batch else "",
-        priority.decode() if priority else "normal",
+        text(correlation),
+        text(batch),
+        text(priority) or "normal",
     )
 
 
@@ -194,8 +196,8 @@ class Renewed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaped:
-    """The reply of ``reap``: uids given back, uids dead-lettered as ``WorkerLost``, cancelled jobs, dead workers, and whether
-    some are left for another call.
+    """The reply of ``reap``: uids given back, uids dead-lettered as ``WorkerLost``, cancelled jobs, dead
+    workers, and whether some are left for another call.
     """
 
     returned: list[str]
@@ -218,7 +220,9 @@ class Reaped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """The reply of ``lease_acquire``. ``epoch`` is 0 when somebody else (``owner``) has it for ``expires_in`` ms more."""
+    """The reply of ``lease_acquire``. ``epoch`` is 0 when somebody else (``owner``) has it for
+    ``expires_in`` ms more.
+    """
 
     epoch: int
     expires_in: int
@@ -232,8 +236,8 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """The reply of ``fleet_beat``: the membership's version, other members with free slots, ms until the next member expires, and
-    Redis's clock in ms.
+    """The reply of ``fleet_beat``: the membership's version, other members with free slots, ms until the
+    next member expires, and Redis's clock in ms.
     """
 
     version: int
@@ -279,7 +283,9 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retained:
-    """The reply of ``retain``: records trimmed, dead jobs purged, parked jobs dead-lettered, and whether there is more to do."""
+    """The reply of ``retain``: records trimmed, dead jobs purged, parked jobs dead-lettered, and whether
+    there is more to do.
+    """
 
     trimmed: int
     purged: int

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from types import NoneType
-from typing import Any, Protocol, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from capelin.keys import ShardKeys
 from capelin.lua.call import Call, Script
@@ -12,10 +12,6 @@ from capelin.lua.loader import ScriptError, load
 Value = str | bytes | int | float | None
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Call[Any]])
-
-
-class _Named(Protocol):
-    __name__: str
 
 
 def _plain(value: Value) -> str | bytes | int | float:
@@ -63,12 +59,16 @@ class Transition:
         return Call(self.script, self.keys_of(keys) if isinstance(keys, ShardKeys) else keys, values, parse)
 
 
-def checked(transition: Transition, *, rows: type | None = None, given: Sequence[str] = ()) -> Callable[[F], F]:
-    """Compare a wrapper's keyword-only parameters with the script's ARGV, and a row type's fields with its group, at import.
+def checked(
+    transition: Transition, *, rows: type | None = None, given: Sequence[str] = ()
+) -> Callable[[F], F]:
+    """Compare a wrapper's keyword-only parameters with the script's ARGV, and a row type's fields with its
+    group, at import.
 
     Args:
         transition: The script.
-        rows: The ``NamedTuple`` that the repeating arguments are given as; its parameter's name does not matter.
+        rows: The ``NamedTuple`` that the repeating arguments are given as; its parameter's name does not
+            matter.
         given: Arguments that the wrapper fills in itself.
     """
 
@@ -82,7 +82,9 @@ def checked(transition: Transition, *, rows: type | None = None, given: Sequence
             raise ScriptError(f"{function.__name__}: parameters {names} are not the script's {expected}")
         fields = tuple(getattr(rows, "_fields", ()))
         if fields != transition.script.group:
-            raise ScriptError(f"{function.__name__}: rows {fields} are not the script's {transition.script.group}")
+            raise ScriptError(
+                f"{function.__name__}: rows {fields} are not the script's {transition.script.group}"
+            )
         for name, hint in get_type_hints(rows).items() if rows is not None else ():
             if any(part in (bool, NoneType) for part in (hint, *get_args(hint))):
                 raise ScriptError(f"{function.__name__}: rows are sent as they are, and {name} is {hint}")

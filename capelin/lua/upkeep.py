@@ -55,7 +55,9 @@ def retain(
     most_dead: int,
     parked_age: int,
 ) -> Call[Retained]:
-    """Remove what has had its time, at most about ``limit`` of each. Ages and windows in ms; counts per shard."""
+    """Remove what has had its time, at most about ``limit`` of each. Ages and windows in ms; counts per
+    shard.
+    """
     return _RETAIN(
         shard,
         Retained.read,

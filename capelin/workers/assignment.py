@@ -1,11 +1,12 @@
 """Who should own which shard, computed by every worker alone from the same membership.
 
-Each (shard, member) pair has a score that depends on nothing else. Pairs are granted from the best score down; nobody gets more
-than an even share. So loads differ by one at most, and since scores do not change when others come or go, a shard moves only
-when its owner left or when a share filled up in another order.
+Each (shard, member) pair has a score that depends on nothing else. Pairs are granted from the best score
+down; nobody gets more than an even share. So loads differ by one at most, and since scores do not change
+when others come or go, a shard moves only when its owner left or when a share filled up in another order.
 
-The bound, stated and tested: one member that leaves or joins moves at most an even share (rounded up) and 10 shards more; with
-8 shards and 3 workers at most 5, with 64 and 50 at most 12, and about 4 on average.
+The bound, stated and tested: one member that leaves or joins moves at most an even share (rounded up) and
+    10 shards more; with 8 shards and 3 workers at most 5, with 64 and 50 at most 12, and about 4 on
+    average.
 """
 
 import hashlib

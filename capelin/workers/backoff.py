@@ -1,4 +1,6 @@
-"""How long to wait before Redis is tried again: longer each time, jittered, so that a fleet does not come back as one."""
+"""How long to wait before Redis is tried again: longer each time, jittered, so that a fleet does not come
+back as one.
+"""
 
 import asyncio
 import random

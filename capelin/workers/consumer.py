@@ -1,8 +1,10 @@
-"""The consumer: turns of one pipeline each, which records the outcomes that came in meanwhile and takes new jobs (group commit).
+"""The consumer: turns of one pipeline each, which records the outcomes that came in meanwhile and takes new
+jobs (group commit).
 
-It wakes when a start ends, a shard becomes ready or an hour strikes, never on a poll. An outcome whose reply was lost is sent
-again until Redis answers: `finish` recognises a repeat. A take whose reply was lost leaves its shard `uncertain`, so that its
-stake is kept until the renewals have brought home what was taken.
+It wakes when a start ends, a shard becomes ready or an hour strikes, never on a poll. An outcome whose
+    reply was lost is sent again until Redis answers: `finish` recognises a repeat. A take whose reply was
+    lost leaves its shard `uncertain`, so that its stake is kept until the renewals have brought home what
+    was taken.
 """
 
 import asyncio
@@ -125,7 +127,9 @@ class Consumer:
         self._bell.set()
 
     def abandon(self, start: Start, row: OutcomeRow) -> None:
-        """Record an outcome for a start whose thread cannot be stopped: the thread keeps its slot until it returns."""
+        """Record an outcome for a start whose thread cannot be stopped: the thread keeps its slot until it
+        returns.
+        """
         if start.stage is Stage.RUNNING:
             start.stage = Stage.ENDING
             self._outcomes.setdefault(start.shard, deque()).append((start, row))
@@ -152,7 +156,7 @@ class Consumer:
                 await self._wait(None if next_due is None else max(0.0, next_due - loop.time()))
 
     async def drain(self, shards: Iterable[ShardKeys]) -> None:
-        """Run what is due in these shards, and what comes of it, until a look at all of them finds nothing."""
+        """Run what is due in these shards, and what comes of it, until a look at all finds nothing."""
         every = list(shards)
         while True:
             before = self.begun
@@ -275,7 +279,9 @@ class Consumer:
         return False
 
     def _above_share(self) -> bool:
-        """A busy owner leaves what is beyond its share to those who idle; what they leave too, it takes a little later."""
+        """A busy owner leaves what is beyond its share to those who idle; what they leave too, it takes a
+        little later.
+        """
         idle = self._owned.idle_others
         return idle > 0 and self._slots.running > self._slots.total // (1 + idle)
 

@@ -1,4 +1,4 @@
-"""What reaches a running worker from outside: the findings of its heartbeat, and the messages of its inbox."""
+"""What reaches a running worker from outside: its heartbeat's findings, and the messages of its inbox."""
 
 import asyncio
 import random
@@ -72,7 +72,7 @@ class Control:
             self._consumer.ready.drop(shard)
 
     def lost_starts(self, shard: ShardKeys, starts: list[tuple[str, int]]) -> None:
-        """Redis gave these starts to others: what still runs of them is stopped, and its outcome forgotten."""
+        """Redis gave these starts to others: what still runs of them is stopped and forgotten."""
         for uid, token in starts:
             start = self._running.find(shard, uid)
             if start is not None and start.token == token and start.stage is Stage.RUNNING:
@@ -131,7 +131,8 @@ class Control:
 
         Args:
             start: The start that could not run.
-            refused_by: The digest of the signature that refused its arguments; empty when its task is unknown here.
+            refused_by: The digest of the signature that refused its arguments; empty when its task is
+                unknown here.
         """
         delivery = start.delivery
         able = [

@@ -1,4 +1,6 @@
-"""Runs what is due and ends: for users' tests, on an in-process Redis, with the real transitions and the real executor."""
+"""Runs what is due and ends: for users' tests, on an in-process Redis, with the real transitions and the
+real executor.
+"""
 
 from collections.abc import Callable
 from contextvars import copy_context

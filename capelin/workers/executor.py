@@ -1,14 +1,15 @@
-"""Runs starts: decodes the arguments, sets the context, calls the function where it belongs, and makes the outcome.
+"""Runs starts: decodes the arguments, sets the context, calls the function where it belongs, and makes the
+outcome.
 
-Async tasks run on the loop, ``def`` tasks in threads, ``run_in="process"`` in processes. A thread cannot be stopped: told to
-stop, it sees ``current_job().cancelled``, and keeps its slot until it returns.
+Async tasks run on the loop, ``def`` tasks in threads, ``run_in="process"`` in processes. A thread cannot be
+stopped: told to stop, it sees ``current_job().cancelled``, and keeps its slot until it returns.
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -69,7 +70,7 @@ class Executor:
         self._threads = anyio.CapacityLimiter(max(1, slots.sizes["thread"]))
         self._processes = ProcessPool(slots.sizes["process"])
         self._loop = asyncio.get_running_loop()
-        self._attempt = self._call
+        self._attempt: Callable[[_Job], Awaitable[Any]] = self._call
         if middleware:
             self._attempt = compose(middleware, self._call, job_of=lambda job: job.context)
 
@@ -120,7 +121,7 @@ class Executor:
             crashes=delivery.crashes,
             worker_id=self._worker,
             is_leader=self._is_leader,
-            deadline=None if timeout is None else datetime.now(timezone.utc) + timedelta(seconds=timeout),
+            deadline=None if timeout is None else datetime.now(UTC) + timedelta(seconds=timeout),
             headers=json.loads(delivery.headers) if delivery.headers else None,
             parent_id=start.shard.job_id(delivery.parent) if delivery.parent else None,
             is_cancelled=lambda: start.stop is not None,
@@ -156,8 +157,9 @@ class Executor:
             self._ended(start, row)
 
     async def _within(self, timeout: float, job: "_Job") -> Any:
+        limit = asyncio.timeout(timeout)
         try:
-            async with asyncio.timeout(timeout) as limit:
+            async with limit:
                 return await self._attempt(job)
         except TimeoutError as error:
             if limit.expired():
@@ -176,10 +178,8 @@ class Executor:
         )
 
     def _encoded(self, job: "_Job", value: Any) -> str:
-        if job.encoded and isinstance(value, str):
-            result = value
-        else:
-            result = job.task.signature.encode_result(value)
+        encode = job.task.signature.encode_result
+        result = value if job.encoded and isinstance(value, str) else encode(value)
         if len(result) > self._max_result_bytes:
             raise InvalidResult(
                 task=job.task.name,
@@ -243,7 +243,7 @@ class _Job:
 
     __slots__ = ("args", "context", "encoded", "kwargs", "options", "start", "task")
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- made once a start, on the hot path
         self,
         start: Start,
         task: Task[..., Any],

@@ -49,15 +49,16 @@ class Member:
             return None
 
     def can_run(self, task: str, digest: str, *, refused_by: str) -> bool:
-        """Whether it can run a parked job: it has the signature the job was enqueued with, or, if the job was parked since its
-        task was unknown (nothing refused it), the task.
+        """Whether it can run a parked job: it has the signature the job was enqueued with, or, if the job
+        was parked since its task was unknown (nothing refused it), the task.
         """
         mine = self.tasks.get(task)
         return mine is not None and (mine == digest or not refused_by)
 
 
 def new_worker_id(name: str | None = None) -> str:
-    """Return a worker id, new at each process start: its name or else its host, its pid, and something random.
+    """Return a worker id, new at each process start: its name or else its host, its pid, and something
+    random.
 
     Raises:
         InvalidName: The name is not allowed.

@@ -1,7 +1,8 @@
 """The heartbeat: keeps this worker's place in the fleet, its leases and its stakes, and judges the silent.
 
-It is a coroutine, so that it runs in a thread of its own with a connection of its own, where a blocked event loop cannot stop it,
-or on the loop of a test. Every round is one pipeline of renewals. What the rounds find is posted to the worker's event loop.
+It is a coroutine, so that it runs in a thread of its own with a connection of its own, where a blocked
+event loop cannot stop it, or on the loop of a test. Every round is one pipeline of renewals. What the
+rounds find is posted to the worker's event loop.
 """
 
 import asyncio
@@ -51,7 +52,8 @@ class Heartbeat:
         stalled: Seconds since the worker's event loop last made progress.
         free_slots: How many more jobs the worker could run.
         uncertain: Shards of takes that were not answered; the consumer appends, the heartbeat removes.
-        joins: Whether the worker is a member of the fleet; one that only drains what is there keeps its stakes and no more.
+        joins: Whether the worker is a member of the fleet; one that only drains what is there keeps its
+            stakes and no more.
     """
 
     def __init__(
@@ -154,7 +156,9 @@ class Heartbeat:
             self._next_at = min(self._next_at, due)
 
     async def give_up(self, connection: Connection, *, why: str) -> None:
-        """Give up leases and the place in the fleet, at once; stakes stay, so that what runs is not run twice."""
+        """Give up leases and the place in the fleet, at once; stakes stay, so that what runs is not run
+        twice.
+        """
         owned = self._ownership.shards
         if not owned and self._version == -1:
             return
@@ -269,7 +273,9 @@ class Heartbeat:
         await self._adopt(connection, shard, set(renewed.unknown))
 
     async def _adopt(self, connection: Connection, shard: ShardKeys, unknown: set[tuple[str, int]]) -> None:
-        """What Redis holds running for us and we did not know in two renewals running is ours, whatever the cause."""
+        """What Redis holds running for us and we did not know in two renewals running is ours, whatever the
+        cause.
+        """
         twice = unknown & self._unknown.get(shard, set())
         if unknown:
             self._unknown[shard] = unknown - twice

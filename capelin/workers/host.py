@@ -1,5 +1,5 @@
-"""Where the heartbeat runs: in a thread of its own, where a blocked event loop cannot stop it, or on the worker's own loop when
-Redis is in this very process (`memory://`) and there is nothing to outlive.
+"""Where the heartbeat runs: in a thread of its own, where a blocked event loop cannot stop it, or on the
+worker's own loop when Redis is in this very process (`memory://`) and there is nothing to outlive.
 """
 
 import asyncio
@@ -40,6 +40,9 @@ class LocalHost(Host):
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
+        self._heartbeat: Heartbeat
+        self._connection: Connection
+        self._task: asyncio.Task[None]
 
     async def start(self, heartbeat: Heartbeat) -> None:
         self._heartbeat = heartbeat
@@ -65,6 +68,10 @@ class ThreadHost(Host):
         self._connect = connect
         self._on_death = on_death
         self._thread: threading.Thread | None = None
+        self._heartbeat: Heartbeat
+        self._connection: Connection
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
 
     async def start(self, heartbeat: Heartbeat) -> None:
         self._heartbeat = heartbeat

@@ -2,7 +2,7 @@
 
 import json
 import traceback as tracebacks
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import lru_cache
 from time import time
 
@@ -68,7 +68,9 @@ def cancelled(delivery: Delivery, error: BaseException | None = None) -> Outcome
 
 
 def parked(delivery: Delivery, refused_by: str) -> OutcomeRow:
-    """``refused_by``: the digest of the signature that refused the arguments; empty when the task is unknown here."""
+    """``refused_by``: the digest of the signature that refused the arguments; empty when the task is
+    unknown here.
+    """
     return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.PARK.value, refused_by)
 
 
@@ -118,7 +120,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _wait_of(control: Retry | Snooze) -> float | None:
-    return control.seconds_from(datetime.now(timezone.utc))
+    return control.seconds_from(datetime.now(UTC))
 
 
 def _due(wait: float) -> str:

@@ -1,8 +1,8 @@
-"""Tasks with ``run_in="process"``: each attempt runs in a process of a pool, so that code that holds the GIL, leaks or crashes
-harms one attempt and nothing else.
+"""Tasks with ``run_in="process"``: each attempt runs in a process of a pool, so that code that holds the
+GIL, leaks or crashes harms one attempt and nothing else.
 
-What crosses the pipe to the child is the task's import path, the arguments as JSON text, and the result as JSON text. An error
-comes back as itself when it can be pickled, else as its name and text.
+What crosses the pipe to the child is the task's import path, the arguments as JSON text, and the result as
+JSON text. An error comes back as itself when it can be pickled, else as its name and text.
 """
 
 import importlib
@@ -78,13 +78,15 @@ class ProcessPool:
         packed, name, message, text = failure
         if packed is None:
             raise RemoteError(name, message, text)
-        error = pickle.loads(packed)  # noqa: S301 -- from our own child, over our own pipe
-        error.remote_traceback = text
-        raise error
+        raised = pickle.loads(packed)  # noqa: S301 -- from our own child, over our own pipe
+        raised.remote_traceback = text
+        raise raised
 
 
 class ProcessDied(WorkerLost):
-    """The process that ran the attempt died (a crash, a kill, out of memory). It counts as a failed attempt."""
+    """The process that ran the attempt died (a crash, a kill, out of memory). It counts as a failed
+    attempt.
+    """
 
     def __init__(self, cause: BaseException | None = None) -> None:
         if cause is None or isinstance(

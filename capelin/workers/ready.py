@@ -1,8 +1,8 @@
 """Which shards a worker visits next: only those known to be ready, and no more slots of each than it can use.
 
-A shard is ready when a token woke it, when its last take came back full, when something in it is due, or when it is new to its
-owner. One that was full before is `deep` and gets a large share of the free slots; a woken one gets a few, since it most likely
-holds a job or two. Queues take turns by their weights.
+A shard is ready when a token woke it, when its last take came back full, when something in it is due, or
+when it is new to its owner. One that was full before is `deep` and gets a large share of the free slots; a
+woken one gets a few, since it most likely holds a job or two. Queues take turns by their weights.
 """
 
 import heapq
@@ -81,7 +81,8 @@ class Ready:
         """Take out of the set the shards to visit now.
 
         Args:
-            free: Slots that jobs of each queue may use now. They are the same slots seen from each queue, so that together
+            free: Slots that jobs of each queue may use now. They are the same slots seen from each queue,
+                so that together
                 no more than the largest of them are given out.
         """
         left = max(free.values(), default=0)

@@ -1,8 +1,8 @@
 """The one table of starts that this process runs.
 
-A start enters by the reply of a take, by adoption or by unparking, and leaves when its outcome is recorded or it turns out to be
-somebody else's. All doors meet here by id and token, so that one start never runs twice in a process. The event loop writes
-the table; the heartbeat's thread only reads snapshots of it.
+A start enters by the reply of a take, by adoption or by unparking, and leaves when its outcome is recorded
+or it turns out to be somebody else's. All doors meet here by id and token, so that one start never runs
+twice in a process. The event loop writes the table; the heartbeat's thread only reads snapshots of it.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""A clean end: nothing new is taken, leases go at once, jobs finish within the grace time, the rest is handed back.
+"""A clean end: nothing new is taken, leases go at once, jobs finish within the grace time, the rest is
+handed back.
 
 Whatever does not succeed here the fleet finds out by itself, since stakes and leases end.
 """

@@ -1,8 +1,8 @@
 """How many jobs this worker may run at a time: slots on the event loop, in threads, in processes.
 
-A worker never asks for more jobs than it has slots for. Which kind of slot a job needs is known only once it is here, so from a
-queue whose tasks use several kinds it asks for as many as the scarcest kind has. A queue of its own for blocking tasks avoids
-that.
+A worker never asks for more jobs than it has slots for. Which kind of slot a job needs is known only once
+it is here, so from a queue whose tasks use several kinds it asks for as many as the scarcest kind has. A
+queue of its own for blocking tasks avoids that.
 """
 
 from collections.abc import Mapping

@@ -84,7 +84,8 @@ def member_for(
 async def open_queues(
     connection: Connection, keys: Keys, queues: Iterable[str], settings: Settings, *, stopping: asyncio.Event
 ) -> Mapping[str, int]:
-    """Read, or write, the layouts of the queues: number of shards by queue. Waits for a Redis that does not answer.
+    """Read, or write, the layouts of the queues: number of shards by queue. Waits for a Redis that does not
+    answer.
 
     Raises:
         UnsupportedSchema: A newer major release wrote a queue.

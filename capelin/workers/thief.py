@@ -1,7 +1,9 @@
-"""Stealing: a worker with free slots looks into foreign shards for what has waited too long, whoever owns it, dead or busy.
+"""Stealing: a worker with free slots looks into foreign shards for what has waited too long, whoever owns
+it, dead or busy.
 
-The probes of a whole fleet share a budget, so each worker's rate is its part of it: nobody coordinates, and a large fleet asks no
-more than a small one. A shard needs no more than 20 probes a second for a job to wait 50 ms more on average.
+The probes of a whole fleet share a budget, so each worker's rate is its part of it: nobody coordinates, and
+a large fleet asks no more than a small one. A shard needs no more than 20 probes a second for a job to wait
+50 ms more on average.
 """
 
 import asyncio

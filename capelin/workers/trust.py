@@ -1,8 +1,9 @@
 """May this worker judge others by their silence?
 
-It may when its own renewals were on time for the last TTL and one interval: then Redis was there, this process was awake, and
-who is silent is dead. After a start, an outage or a stall it waits that long first. A stake that ended in an outage tells
-nothing about its holder, so a reap after one counts no crash.
+It may when its own renewals were on time for the last TTL and one interval: then Redis was there, this
+    process was awake, and who is silent is dead. After a start, an outage or a stall it waits that long
+    first. A stake that ended in an outage tells nothing about its holder, so a reap after one counts no
+    crash.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""Care of the shards a worker owns: reaping the jobs of the dead at the moment their stake ends, and retention."""
+"""Care of the shards a worker owns: reaping the jobs of the dead at the moment their stake ends, and
+retention.
+"""
 
 import time
 from collections.abc import Mapping, Sequence

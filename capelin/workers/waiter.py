@@ -1,7 +1,7 @@
 """Waits for work without polling: one `BLPOP` over the wake lists of the owned shards.
 
-A token says that something appeared in a shard whose owner had left a note that it waits. After a token, a timeout or a
-reconnection the owner takes again, so that a token that died with a connection costs one wait.
+A token says that something appeared in a shard whose owner had left a note that it waits. After a token, a
+timeout or a reconnection the owner takes again, so that a token that died with a connection costs one wait.
 """
 
 import asyncio

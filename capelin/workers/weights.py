@@ -1,4 +1,6 @@
-"""How the four priorities share a worker: smooth weighted round robin over all shards it takes from, so that nothing starves."""
+"""How the four priorities share a worker: smooth weighted round robin over all shards it takes from, so
+that nothing starves.
+"""
 
 from collections.abc import Mapping
 
@@ -10,7 +12,8 @@ class Weights:
 
     Example:
         >>> Weights().deal(10)
-        {<Priority.CRITICAL: 'critical'>: 4, <Priority.HIGH: 'high'>: 3, <Priority.NORMAL: 'normal'>: 2, <Priority.LOW: 'low'>: 1}
+        {<Priority.CRITICAL: 'critical'>: 4, <Priority.HIGH: 'high'>: 3, <Priority.NORMAL: 'normal'>: 2,
+        <Priority.LOW: 'low'>: 1}
     """
 
     def __init__(self, weights: Mapping[Priority, int] | None = None, *, strict: bool = False) -> None:
@@ -20,7 +23,9 @@ class Weights:
         self._credit: dict[Priority, float] = dict.fromkeys(Priority, 0.0)
 
     def deal(self, count: int) -> dict[Priority, int]:
-        """Return how many of ``count`` slots go to each priority first; what one leaves over, the others may use."""
+        """Return how many of ``count`` slots go to each priority first; what one leaves over, the others
+        may use.
+        """
         if self._strict:
             return {priority: count if priority is Priority.CRITICAL else 0 for priority in Priority}
         credit = self._credit
