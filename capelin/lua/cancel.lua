@@ -2,7 +2,7 @@
 -- KEYS: meta, wake, scheduled, finished, *streams
 -- ARGV: uid, resend_window, default_retention
 -- Reply: {verdict, worker or status}; verdicts: cancelled, flagged, ended, missing.
--- include: now, shard, streams, wake, place, cancel
+-- include: now, shard, streams, wake, place, parking, cancel
 redis.call('PERSIST', meta)
 local name = record(uid)
 local j = redis.call('HMGET', name, 'status', 'worker', 'priority', 'place', 'task')
@@ -12,12 +12,11 @@ if j[1] == 'running' then
   return { 'flagged', j[2] }
 end
 if j[1] == 'queued' then
-  stale(j[4] == 'returned' and RETURNED or STREAM_OF[j[3] or 'normal'])
+  stale(stream_of(j[3], j[4]))
 elseif j[1] == 'scheduled' then
   redis.call('ZREM', scheduled, uid)
 elseif j[1] == 'parked' then
-  redis.call('ZREM', parked(j[5]), uid)
-  redis.call('HINCRBY', meta, 'parked:' .. j[5], -1)
+  leave_parked(j[5] or '?', uid)
 else
   return { 'ended', j[1] }
 end

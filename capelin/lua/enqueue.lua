@@ -3,13 +3,7 @@
 -- KEYS: meta, wake, scheduled, *streams
 -- ARGV: most, resend_window, *job(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
 -- Reply: a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced, follower. Or the text 'full'.
--- include: now, shard, streams, wake, place, add
-if most ~= '' then
-  local waiting = redis.call('ZCARD', scheduled)
-  for index = 1, #streams do waiting = waiting + redis.call('XLEN', streams[index]) end
-  if waiting + (#ARGV - FIRST + 1) / STEP > tonumber(most) then return 'full' end
-end
-
+-- include: now, shard, streams, wake, place, parking, add
 local LIVE = { scheduled = true, queued = true, running = true, parked = true }
 local OPTIONAL = { 'args', 'priority', 'expires', 'timeout', 'retry', 'retention', 'headers', 'then', 'on_failure', 'digest',
   'due', 'error', 'parked_by', 'attempt', 'crashes', 'window', 'parent', 'correlation', 'batch', 'delay', 'first', 'max_crashes' }
@@ -21,22 +15,15 @@ local function alias(uid, target)
   redis.call('PEXPIRE', name, resend_window)
 end
 
-local function extra_of(text)
-  if text == '' then return nil end
-  return cjson.decode(text)
-end
-
 -- Changes a job that waits, in place: same id, same token count, everything else as the new request says.
 local function replace(target, uid, task, digest, args, priority, due, extra)
   local name = record(target)
-  local j = redis.call('HMGET', name, 'status', 'priority', 'place', 'key', 'follows')
-  local index = j[3] == 'returned' and RETURNED or STREAM_OF[j[2] or 'normal']
-  local wanted = STREAM_OF[priority] or NORMAL
+  local j = redis.call('HMGET', name, 'status', 'priority', 'place', 'follows')
+  local index, wanted = stream_of(j[2], j[3]), stream_of(priority)
   local at = moment(due)
   local later = at and at > now
   if j[1] == 'parked' then
-    redis.call('ZREM', parked(task), target)
-    redis.call('HINCRBY', meta, 'parked:' .. task, -1)
+    leave_parked(task, target)
   elseif j[1] == 'scheduled' then
     redis.call('ZREM', scheduled, target)
   end
@@ -49,14 +36,14 @@ local function replace(target, uid, task, digest, args, priority, due, extra)
   if digest ~= '' then put('digest', digest) end
   if args ~= '' then put('args', args) end
   if priority ~= '' and priority ~= 'normal' then put('priority', priority) end
-  for field, value in pairs(extra or {}) do
+  for field, value in pairs(extra) do
     if field == 'expires_in' then
-      put('expires', (at or now) + value)
+      put('expires', (at or now) + math.floor(tonumber(value)))
     else
       put(field, value)
     end
   end
-  if j[5] then
+  if j[4] then
     if due ~= '' then put('delay', due) end
     redis.call('ZADD', scheduled, '+inf', target)
   elseif later then
@@ -74,61 +61,108 @@ local function replace(target, uid, task, digest, args, priority, due, extra)
   alias(uid, target)
 end
 
--- The job that holds a dedupe key, or nil when the key is free (or holds an ended job that nobody cleared).
+-- The job that holds a dedupe key: its uid, status, token and follower. Nil when the key is free, or holds an ended job, or one
+-- that cannot be read, whose key nobody cleared.
 local function holder_of(name)
-  local uid = redis.call('GET', name)
-  if not uid then return nil end
-  local j = redis.call('HMGET', record(uid), 'status', 'token', 'follower')
-  if LIVE[j[1]] then return uid, j[1], tonumber(j[2]) or 0, j[3] end
+  local uid = redis.pcall('GET', name)
+  if type(uid) ~= 'string' then return nil end
+  local j = redis.pcall('HMGET', record(uid), 'status', 'token', 'follower')
+  if LIVE[j[1]] then
+    local follower = j[3]
+    if follower and redis.pcall('HGET', record(follower), 'follows') ~= uid then follower = nil end
+    return uid, j[1], tonumber(j[2]) or 0, follower
+  end
   if redis.call('PTTL', name) > 0 then return uid, 'ended', 0, nil end
   return nil
 end
 
-local function submit(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
+-- What a request comes to, and the job that it concerns. Only `new` and `follower` add a job.
+local function decide(uid, task, unique_key, on_duplicate)
   local known = redis.call('HMGET', record(uid), 'status', 'alias')
-  if known[1] then return { 'again', uid } end
-  if known[2] then return { 'replaced', known[2] } end
-  if unique_key == '' then
-    add(uid, task, digest, args, priority, due, extra_of(extra))
-    return { 'new', uid }
-  end
-  local name = unique(task, unique_key)
-  local fields = extra_of(extra) or {}
-  fields.key = unique_key
-  local holder, status, token, follower = holder_of(name)
-  if not holder then
-    if unique_for ~= '' then
-      fields.window = '1'
+  if known[1] then return 'again', uid end
+  if known[2] then return 'known', known[2] end
+  if unique_key == '' then return 'new' end
+  local holder, status, token, follower = holder_of(unique(task, unique_key))
+  if not holder then return 'new' end
+  if on_duplicate == 'keep' or status == 'ended' then return 'duplicate', holder end
+  -- The follower runs last, so it is the one that must have the newest arguments.
+  if follower then return on_duplicate == 'follow' and 'duplicate' or 'replace', follower end
+  if status == 'running' or (on_duplicate == 'follow' and token > 0) then return 'follower', holder end
+  return on_duplicate == 'follow' and 'duplicate' or 'replace', holder
+end
+
+local function submit(extra, uid, task, digest, args, priority, due, _, unique_key, unique_for, on_duplicate)
+  local verdict, target = decide(uid, task, unique_key, on_duplicate)
+  if verdict == 'again' or verdict == 'duplicate' then return { verdict, target } end
+  if verdict == 'known' then return { 'replaced', target } end
+  if unique_key ~= '' then
+    local name = unique(task, unique_key)
+    extra.key = unique_key
+    if verdict == 'new' and unique_for ~= '' then
+      extra.window = '1'
       redis.call('SET', name, uid, 'PX', unique_for)
-    else
+    elseif verdict == 'new' then
       redis.call('SET', name, uid)
+    elseif redis.call('PTTL', name) > 0 then
+      extra.window = '1' -- how a key is held is decided by the first that takes it
     end
-    add(uid, task, digest, args, priority, due, fields)
-    return { 'new', uid }
   end
-  if unique_for ~= '' or redis.call('PTTL', name) > 0 then fields.window = '1' end
-  if on_duplicate == 'keep' or status == 'ended' then return { 'duplicate', holder } end
-  local started = status == 'running' or (on_duplicate == 'follow' and token > 0)
-  if not started then
-    if on_duplicate == 'follow' then return { 'duplicate', holder } end
-    replace(holder, uid, task, digest, args, priority, due, fields)
-    return { 'replaced', holder }
+  if verdict == 'replace' then
+    replace(target, uid, task, digest, args, priority, due, extra)
+    return { 'replaced', target }
   end
-  if follower and redis.call('HGET', record(follower), 'follows') == holder then
-    if on_duplicate == 'follow' then return { 'duplicate', follower } end
-    replace(follower, uid, task, digest, args, priority, due, fields)
-    return { 'replaced', follower }
+  if verdict == 'follower' then
+    extra.follows = target
+    redis.call('HSET', record(target), 'follower', uid)
   end
-  fields.follows = holder
-  redis.call('HSET', record(holder), 'follower', uid)
-  add(uid, task, digest, args, priority, due, fields)
-  return { 'follower', uid }
+  add(uid, task, digest, args, priority, due, extra)
+  return { verdict, uid }
+end
+
+local function checked(due, extra, unique_for)
+  if not is_moment(due) then error(due) end
+  if unique_for ~= '' and not string.find(unique_for, '^[1-9]%d*$') then error(unique_for) end
+  if extra == '' then return {} end
+  local fields = cjson.decode(extra)
+  for name, value in pairs(fields) do
+    if type(name) ~= 'string' or type(value) ~= 'string' and type(value) ~= 'number' then error(name) end
+  end
+  if fields.expires_in and not tonumber(fields.expires_in) then error(fields.expires_in) end
+  return fields
+end
+local extras = {}
+for i = FIRST, #ARGV, STEP do
+  local uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate = job(i)
+  local ok, fields = pcall(checked, due, extra, unique_for)
+  if not ok then return redis.error_reply('ERR due, extra or unique_for of ' .. uid .. ' makes no sense: nothing was written') end
+  extras[i] = fields
+end
+
+-- Jobs that wait: what runs, and entries whose job has left, do not count; nor do requests that add no job.
+local function waiting()
+  local count = redis.call('ZCARD', scheduled)
+  for index = 1, #streams do
+    local pending = redis.pcall('XPENDING', streams[index], 'workers')
+    count = count + redis.call('XLEN', streams[index]) - (pending.err and 0 or pending[1])
+  end
+  local fields = redis.call('HGETALL', meta)
+  for f = 1, #fields, 2 do
+    if string.find(fields[f], '^stale:') then count = count - fields[f + 1] end
+    if string.find(fields[f], '^parked:') then count = count + fields[f + 1] end
+  end
+  return count
+end
+if most ~= '' then
+  local added = 0
+  for i = FIRST, #ARGV, STEP do
+    local uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate = job(i)
+    local verdict = decide(uid, task, unique_key, on_duplicate)
+    if verdict == 'new' or verdict == 'follower' then added = added + 1 end
+  end
+  if added > 0 and waiting() + added > tonumber(most) then return 'full' end
 end
 
 local replies = {}
-for i = FIRST, #ARGV, STEP do
-  local uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate = job(i)
-  replies[#replies + 1] = submit(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
-end
+for i = FIRST, #ARGV, STEP do replies[#replies + 1] = submit(extras[i], job(i)) end
 if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
 return replies

@@ -5,15 +5,14 @@
 --   kinds: complete (body: result), retry (due, failure), dead (body: reason, failure), snooze (due), return, park (body: the
 --   digest that refused the arguments), cancel. `failure` is the error as JSON.
 -- Reply: a list, one an outcome: recorded, repeated, cancelled, stale, torn.
--- include: now, shard, streams, wake, place, cancel, bury, trim
+-- include: now, shard, streams, wake, place, parking, cancel, bury, aside, trim
 redis.call('PERSIST', meta)
 local acks = {}
-local function leave(place)
-  local index, id = string.match(place, '^(%d):(.+)$')
-  index = tonumber(index)
+local function leave(index, id)
   acks[index] = acks[index] or {}
   table.insert(acks[index], id)
 end
+local here -- where the entry of the outcome at hand is: stream index and entry id
 
 local function requeue(uid, name, priority, due)
   local at = moment(due)
@@ -22,7 +21,7 @@ local function requeue(uid, name, priority, due)
     schedule(uid, at)
   else
     redis.call('HSET', name, 'status', 'queued', 'place', '')
-    enter(uid, STREAM_OF[priority or 'normal'] or NORMAL)
+    enter(uid, stream_of(priority))
   end
 end
 
@@ -34,17 +33,19 @@ local function record_outcome(uid, token, kind, body, due, failure)
     if j[3] == token and j[6] == kind and j[1] ~= 'running' then return 'repeated' end
     return 'stale'
   end
-  leave(j[4])
+  local index, id = string.match(j[4] or '', '^([1-6]):(%d+%-%d+)$')
+  here = index and { tonumber(index), id }
+  if not here or not j[14] then error('torn') end
   if kind == 'complete' then
     if body ~= '' then
       redis.call('HSET', name, 'status', 'completed', 'finished', now, 'last', kind, 'result', body)
     else
       redis.call('HSET', name, 'status', 'completed', 'finished', now, 'last', kind)
     end
+    keep(uid, j[12], j[7], j[10])
     if j[8] or j[9] then free_key(uid, j[14], j[8], j[13], j[9]) end
     if j[10] then tell(uid, 'completed') end
     if j[11] then add_child(uid, uid .. '-t' .. token, j[11]) end
-    keep(uid, j[12], j[7], j[10])
     return 'recorded'
   end
   redis.call('HSET', name, 'last', kind)
@@ -72,22 +73,30 @@ local function record_outcome(uid, token, kind, body, due, failure)
     enter(uid, RETURNED)
   elseif kind == 'park' then
     redis.call('HSET', name, 'status', 'parked', 'parked_by', body, 'place', '')
-    redis.call('ZADD', parked(j[14]), now, uid)
-    redis.call('HINCRBY', meta, 'parked:' .. j[14], 1)
+    park(j[14], uid)
   end
   return 'recorded'
 end
 
 local KINDS = { complete = true, retry = true, dead = true, snooze = true, ['return'] = true, park = true, cancel = true }
+for i = FIRST, #ARGV, STEP do
+  local uid, token, kind, body, due, failure = outcome(i)
+  if not KINDS[kind] then return redis.error_reply('ERR unknown outcome ' .. kind .. ': nothing was written') end
+  if not is_moment(due) then return redis.error_reply('ERR ' .. due .. ' is no due moment: nothing was written') end
+end
 local verdicts = {}
 for i = FIRST, #ARGV, STEP do
   local uid, token, kind, body, due, failure = outcome(i)
-  if not KINDS[kind] then return redis.error_reply('ERR unknown outcome ' .. kind) end
-end
-for i = FIRST, #ARGV, STEP do
-  local uid, token, kind, body, due, failure = outcome(i)
+  here = nil
   local ok, verdict = pcall(record_outcome, uid, token, kind, body, due, failure)
-  verdicts[#verdicts + 1] = ok and verdict or 'torn'
+  if not ok then
+    verdict = 'torn'
+    -- Whatever went wrong, the job gets a place before its entry goes. Without a place of its own to be found under, its entry
+    -- stays for its worker's next renewal.
+    if redis.pcall('HGET', record(uid), 'status') == 'running' then set_aside(uid) end
+  end
+  if here then leave(here[1], here[2]) end
+  verdicts[#verdicts + 1] = verdict
 end
 for index, ids in pairs(acks) do
   redis.call('XACK', streams[index], 'workers', unpack(ids))

@@ -8,8 +8,8 @@ for i = FIRST, #ARGV, STEP do
   local uid, entry = dead(i)
   if redis.call('XDEL', dlq, entry) == 1 then
     gone = gone + 1
-    local ok, j = pcall(redis.call, 'HMGET', record(uid), 'status', 'place')
-    if ok and j[1] == 'failed' and j[2] == 'dlq:' .. entry then
+    local j = redis.pcall('HMGET', record(uid), 'status', 'place')
+    if j.err or (j[1] == 'failed' and j[2] == 'dlq:' .. entry) then
       redis.call('UNLINK', record(uid), failures(uid))
     end
   end

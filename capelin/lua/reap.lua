@@ -4,11 +4,12 @@
 -- ARGV: reaper, limit, max_crashes, no_crash_before, resend_window, default_retention
 --   no_crash_before: a stake that ended before this moment (ms) ended in an outage and counts no crash; 0 after none.
 -- Reply: {returned, buried, cancelled, dead workers, more}
--- include: now, shard, streams, wake, place, cancel, bury
+-- include: now, shard, streams, wake, place, cancel, bury, aside
 redis.call('PERSIST', meta)
 local budget = tonumber(limit)
 local returned, buried, cancelled, more = {}, {}, 0, 0
 local dead, stake_of = {}, {}
+local STAKES_AT_ONCE = 50
 
 local LOST = '{"type":"WorkerLost","message":"the worker died while it ran the job"}'
 
@@ -16,17 +17,19 @@ local function give_back(index, id, uid, owner)
   local name = record(uid)
   local j = redis.call('HMGET', name, 'status', 'worker', 'place', 'token', 'attempt', 'crashes', 'cancel', 'started',
     'max_crashes')
-  if j[1] ~= 'running' or j[2] ~= owner or j[3] ~= index .. ':' .. id then return end
+  if not j[1] then error('torn') end
+  if j[1] ~= 'running' or j[2] ~= owner then return end
+  if j[3] and j[3] ~= index .. ':' .. id then return end
   local crashed = (stake_of[owner] or now) >= tonumber(no_crash_before)
   local crashes = (tonumber(j[6]) or 0) + (crashed and 1 or 0)
   redis.call('HSET', name, 'last', 'reaped', 'crashes', crashes)
-  note_failure(uid, j[4], j[5] or 0, crashes, owner, j[8], LOST)
+  note_failure(uid, j[4] or 0, j[5] or 0, crashes, owner, j[8], LOST)
   if j[7] then
     end_cancelled(uid, 'cancelled')
     cancelled = cancelled + 1
-  elseif crashed and crashes >= tonumber(j[9] or max_crashes) then
-    bury(uid, 'WorkerLost', LOST)
+  elseif crashed and crashes >= (tonumber(j[9]) or tonumber(max_crashes)) then
     buried[#buried + 1] = uid
+    bury(uid, 'WorkerLost', LOST)
   else
     redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
     enter(uid, RETURNED)
@@ -34,47 +37,46 @@ local function give_back(index, id, uid, owner)
   end
 end
 
+local function pending_of(index, owner, most)
+  if redis.call('EXISTS', streams[index]) == 0 then return {} end
+  local pending = redis.pcall('XPENDING', streams[index], 'workers', '-', '+', most, owner)
+  return pending.err and {} or pending -- nobody ever took from it: it has no group yet
+end
+
 local function clear(owner)
-  local left = false
   for index = 1, #streams do
-    if redis.call('XLEN', streams[index]) > 0 then
-      local pending = redis.call('XPENDING', streams[index], 'workers', '-', '+', math.max(budget, 1), owner)
-      if budget <= 0 and #pending > 0 then left = true end
-      if budget > 0 then
-        if #pending >= budget then left = true end
-        local ids = {}
-        for _, entry in ipairs(pending) do
-          local id = entry[1]
-          local found = redis.call('XRANGE', streams[index], id, id)
-          local uid = found[1] and found[1][2][2]
-          if uid and not pcall(give_back, index, id, uid, owner) then
-            redis.call('XADD', dlq, '*', 'j', uid, 'task', '?', 'reason', 'torn')
-          end
-          ids[#ids + 1] = id
-          budget = budget - 1
-        end
-        if #ids > 0 then
-          redis.call('XACK', streams[index], 'workers', unpack(ids))
-          redis.call('XDEL', streams[index], unpack(ids))
-        end
+    local ids = {}
+    for _, entry in ipairs(budget > 0 and pending_of(index, owner, budget) or {}) do
+      local id = entry[1]
+      local found = redis.call('XRANGE', streams[index], id, id)
+      local uid = found[1] and found[1][2][2]
+      if uid and not pcall(give_back, index, id, uid, owner) then
+        local status = redis.pcall('HGET', record(uid), 'status')
+        if status == 'running' or type(status) ~= 'string' then set_aside(uid) end
       end
+      ids[#ids + 1] = id
+      budget = budget - 1
     end
-  end
-  if left then
-    more = 1
-    return
+    if #ids > 0 then
+      redis.call('XACK', streams[index], 'workers', unpack(ids))
+      redis.call('XDEL', streams[index], unpack(ids))
+    end
   end
   for index = 1, #streams do
-    local pending = redis.pcall('XPENDING', streams[index], 'workers', '-', '+', 1, owner)
-    if not pending.err and #pending == 0 then
-      redis.call('XGROUP', 'DELCONSUMER', streams[index], 'workers', owner)
+    if #pending_of(index, owner, 1) > 0 then
+      more = 1
+      return
     end
+  end
+  for index = 1, #streams do
+    if redis.call('EXISTS', streams[index]) == 1 then redis.pcall('XGROUP', 'DELCONSUMER', streams[index], 'workers', owner) end
   end
   redis.call('ZREM', stakes, owner)
 end
 
 local seen = {}
-local expired = redis.call('ZRANGEBYSCORE', stakes, '-inf', now, 'WITHSCORES', 'LIMIT', 0, 50)
+local expired = redis.call('ZRANGEBYSCORE', stakes, '-inf', now, 'WITHSCORES', 'LIMIT', 0, STAKES_AT_ONCE)
+if #expired == STAKES_AT_ONCE * 2 then more = 1 end
 for i = 1, #expired, 2 do
   local owner = expired[i]
   stake_of[owner] = tonumber(expired[i + 1])
@@ -83,18 +85,22 @@ for i = 1, #expired, 2 do
     seen[owner] = true
   end
 end
--- Consumers that have no stake at all: they took nothing (no harm in deleting them) or their stake was lost.
+-- Consumers without a stake: those with entries pending are dead and their stake was lost; of the others only the name goes, to
+-- come back with the next job they take.
 for index = 1, #streams do
   if redis.call('EXISTS', streams[index]) == 1 then
     local consumers = redis.pcall('XINFO', 'CONSUMERS', streams[index], 'workers')
     for _, consumer in ipairs(consumers.err and {} or consumers) do
-      local owner = nil
-      for f = 1, #consumer, 2 do
-        if consumer[f] == 'name' then owner = consumer[f + 1] end
-      end
-      if owner and owner ~= reaper and not seen[owner] and not redis.call('ZSCORE', stakes, owner) then
-        seen[owner] = true
-        dead[#dead + 1] = owner
+      local c = {}
+      for f = 1, #consumer, 2 do c[consumer[f]] = consumer[f + 1] end
+      local owner = c.name
+      if owner ~= reaper and not seen[owner] and not redis.call('ZSCORE', stakes, owner) then
+        if c.pending > 0 then
+          seen[owner] = true
+          dead[#dead + 1] = owner
+        else
+          redis.call('XGROUP', 'DELCONSUMER', streams[index], 'workers', owner)
+        end
       end
     end
   end

@@ -1,10 +1,11 @@
 -- renew: keeps a worker's stake and lease in a shard, and holds the process's list of running jobs against Redis's. An
---   expired stake or lease that nobody took over is renewed with the same epoch. Keeps: 3, 5, 6, 12.
--- KEYS: meta, lease, stakes, *streams
+--   expired stake or lease that nobody took over is renewed with the same epoch. Keeps: 3, 5, 6, 9, 12.
+-- KEYS: meta, lease, stakes, dlq, *streams
 -- ARGV: worker, ttl, epoch, staked, *running(uid, token)
 --   epoch: '' when the worker does not own the shard; staked: 1 to keep a stake even with nothing running (an unanswered take).
--- Reply: {lease, lost, cancelled, unknown, pending, next_stake}; next_stake: ms until the next stake of another ends; lease: kept, lost or none; lost and cancelled: uids of the list;
---   unknown: {uid, token} that Redis holds running for this worker and the list lacks.
+-- Reply: {lease, lost, cancelled, unknown, pending, next_stake}. lease: kept, lost or none; lost and cancelled: uids of the
+--   list; unknown: {uid, token} that Redis holds running for this worker and the list lacks; pending: entries of this worker;
+--   next_stake: ms until the next stake of another worker ends, or nothing.
 -- include: now, shard, streams
 redis.call('PERSIST', meta)
 local until_ = now + tonumber(ttl)
@@ -19,40 +20,38 @@ if epoch ~= '' then
   end
 end
 local lost, cancelled, unknown, known = {}, {}, {}, {}
-local running_here = 0
 for i = FIRST, #ARGV, STEP do
   local uid, token = running(i)
-  local ok, j = pcall(redis.call, 'HMGET', record(uid), 'status', 'worker', 'token', 'place', 'cancel')
-  if ok and j[1] == 'running' and j[2] == worker and j[3] == token then
-    known[j[4]] = true
-    running_here = running_here + 1
+  local j = redis.pcall('HMGET', record(uid), 'status', 'worker', 'token', 'place', 'cancel')
+  if j[1] == 'running' and j[2] == worker and j[3] == token then
+    known[j[4] or ''] = true
     if j[5] then cancelled[#cancelled + 1] = uid end
   else
     lost[#lost + 1] = uid
   end
 end
+
+-- An entry that the list does not explain: a start whose delivery was lost, a leftover, or one that cannot be read.
+local function explain(index, id)
+  local found = redis.call('XRANGE', streams[index], id, id)
+  local uid = found[1] and found[1][2][2]
+  local j = uid and redis.pcall('HMGET', record(uid), 'status', 'worker', 'token', 'place')
+  if j and j[1] == 'running' and j[2] == worker then
+    if j[4] == index .. ':' .. id then unknown[#unknown + 1] = { uid, tonumber(j[3]) or 0 } end
+    return true
+  end
+  if j and not j[1] then redis.call('XADD', dlq, '*', 'j', uid, 'task', '?', 'reason', 'torn') end
+  redis.call('XACK', streams[index], 'workers', id)
+  redis.call('XDEL', streams[index], id)
+  return false
+end
+
 local pending_here = 0
 for index = 1, #streams do
   if redis.call('XLEN', streams[index]) > 0 then
     local pending = redis.pcall('XPENDING', streams[index], 'workers', '-', '+', 500, worker)
     for _, entry in ipairs(pending.err and {} or pending) do
-      pending_here = pending_here + 1
-      local place = index .. ':' .. entry[1]
-      if not known[place] then
-        local found = redis.call('XRANGE', streams[index], entry[1], entry[1])
-        local uid = found[1] and found[1][2][2]
-        if not uid then
-          redis.call('XACK', streams[index], 'workers', entry[1])
-        else
-          local ok, j = pcall(redis.call, 'HMGET', record(uid), 'status', 'worker', 'token', 'place')
-          if ok and j[1] == 'running' and j[2] == worker and j[4] == place then
-            unknown[#unknown + 1] = { uid, tonumber(j[3]) or 0 }
-          elseif ok then
-            redis.call('XACK', streams[index], 'workers', entry[1])
-            redis.call('XDEL', streams[index], entry[1])
-          end
-        end
-      end
+      if known[index .. ':' .. entry[1]] or explain(index, entry[1]) then pending_here = pending_here + 1 end
     end
   end
 end

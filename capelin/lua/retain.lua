@@ -3,25 +3,29 @@
 -- KEYS: meta, wake, scheduled, finished, dlq, *streams
 -- ARGV: limit, resend_window, default_retention, most_finished, dlq_age, most_dead, parked_age
 -- Reply: {trimmed, dead purged, dead-lettered, more}
--- include: now, shard, streams, wake, place, bury, trim
+-- include: now, shard, streams, wake, place, parking, aside, trim
 redis.call('PERSIST', meta)
 local budget = tonumber(limit)
 local trimmed = trim(tonumber(most_finished), budget)
 local purged = 0
 local function purge(entries)
   for _, entry in ipairs(entries) do
-    local uid = entry[2] and entry[2][2]
+    local fields = entry[2] or {}
+    local uid = fields[1] == 'j' and fields[2]
     redis.call('XDEL', dlq, entry[1])
     purged = purged + 1
-    if uid then
-      local ok, j = pcall(redis.call, 'HMGET', record(uid), 'status', 'place')
-      if ok and j[1] == 'failed' and j[2] == 'dlq:' .. entry[1] then redis.call('UNLINK', record(uid), failures(uid)) end
+    local j = uid and redis.pcall('HMGET', record(uid), 'status', 'place', 'enqueued', 'waited', 'finished')
+    if j and j.err then
+      redis.call('UNLINK', record(uid), failures(uid))
+    elseif j and j[1] == 'failed' and j[2] == 'dlq:' .. entry[1] then
+      cut(uid, needed_until(j[3], j[4], tonumber(j[5]) or 0), j[4])
     end
   end
 end
 purge(redis.call('XRANGE', dlq, '-', string.format('%.0f', now - tonumber(dlq_age)), 'COUNT', budget))
 local beyond = redis.call('XLEN', dlq) - tonumber(most_dead)
 if beyond > 0 then purge(redis.call('XRANGE', dlq, '-', '+', 'COUNT', math.min(beyond, budget))) end
+
 local buried = 0
 local fields = redis.call('HGETALL', meta)
 for i = 1, #fields, 2 do
@@ -29,14 +33,16 @@ for i = 1, #fields, 2 do
   if name then
     local old = redis.call('ZRANGEBYSCORE', parked(name), '-inf', now - tonumber(parked_age), 'LIMIT', 0, budget - buried)
     for _, uid in ipairs(old) do
-      redis.call('ZREM', parked(name), uid)
-      redis.call('HINCRBY', meta, fields[i], -1)
-      local by = redis.call('HGET', record(uid), 'parked_by')
-      local reason = (by and by ~= '') and 'NewerSignature' or 'UnknownTask'
-      bury(uid, reason, '{"type":"' .. reason .. '","message":"no worker could run it before its time was over"}')
+      leave_parked(name, uid)
+      local j = redis.pcall('HMGET', record(uid), 'status', 'parked_by')
+      if j[1] == 'parked' then
+        local reason = (j[2] and j[2] ~= '') and 'NewerSignature' or 'UnknownTask'
+        pcall(bury, uid, reason, '{"type":"' .. reason .. '","message":"no worker could run it before its time was over"}')
+      elseif not j[1] then
+        set_aside(uid)
+      end
       buried = buried + 1
     end
-    if tonumber(redis.call('HGET', meta, fields[i]) or 0) <= 0 then redis.call('HDEL', meta, fields[i]) end
   end
 end
 if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end

@@ -14,7 +14,7 @@ local function add(uid, task, digest, args, priority, due, extra)
   if extra then
     for name, value in pairs(extra) do
       if name == 'expires_in' then
-        put('expires', (at or now) + value)
+        put('expires', (at or now) + math.floor(tonumber(value)))
       else
         put(name, value)
       end
@@ -32,7 +32,7 @@ local function add(uid, task, digest, args, priority, due, extra)
     schedule(uid, at)
   else
     redis.call('HSET', record(uid), unpack(fields))
-    enter(uid, STREAM_OF[priority] or NORMAL)
+    enter(uid, stream_of(priority))
   end
 end
 -- A request stored as JSON with its parent: [task, digest, args, priority, due, extra].

@@ -1,8 +1,9 @@
--- include: ends
+-- include: free
 -- bury: a job ends in the DLQ. `on_failure` is told by a job added here, in the same script, under an id made from the
--- parent's id and token, so that no crash can lose or double it.
+-- parent's id and token, so that no crash can lose or double it. The job has its place before anything that can fail.
 local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'args', 'attempt', 'crashes', 'token', 'enqueued' }
 local function bury(uid, reason, failure)
+  if failure == '' then failure = 'null' end
   local name = record(uid)
   local j = redis.call('HMGET', name, unpack(DYING))
   local entry = redis.call('XADD', dlq, '*', 'j', uid, 'task', j[1] or '?', 'reason', reason)
@@ -11,14 +12,14 @@ local function bury(uid, reason, failure)
   if j[5] then tell(uid, 'failed') end
   if j[6] then
     local told = cjson.decode(j[6])
-    local args = '[[{"job_id":' .. cjson.encode(job_id(uid)) .. ',"task":' .. cjson.encode(j[1]) .. ',"args":'
+    local args = '[[{"job_id":' .. cjson.encode(job_id(uid)) .. ',"task":' .. cjson.encode(j[1] or '?') .. ',"args":'
       .. (j[7] or '[[],{}]') .. ',"attempt":' .. (j[8] or 0) .. ',"crashes":' .. (j[9] or 0) .. ',"reason":'
       .. cjson.encode(reason) .. ',"error":' .. failure .. '}],{}]'
-    add(uid .. '-f' .. (j[10] or 0), told[1], told[2], args, told[3] or 'normal', '', { parent = uid })
+    add(uid .. '-f' .. (j[10] or 0), told[1], told[2], args, told[3] or '', '', { parent = uid })
   end
 end
 local function note_failure(uid, token, attempt, crashes, worker, started, failure)
   redis.call('RPUSH', failures(uid), '{"token":' .. token .. ',"attempt":' .. attempt .. ',"crashes":' .. crashes
     .. ',"worker":' .. cjson.encode(worker) .. ',"started":' .. (started or 'null') .. ',"ended":'
-    .. string.format('%.0f', now) .. ',"error":' .. failure .. '}')
+    .. string.format('%.0f', now) .. ',"error":' .. (failure ~= '' and failure or 'null') .. '}')
 end

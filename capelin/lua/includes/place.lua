@@ -9,12 +9,14 @@ local function schedule(uid, due)
   redis.call('ZADD', scheduled, due, uid)
   if due < earliest then earliest = due end
 end
+-- A job leaves a stream by another door than `take`, which will find its entry there and must know that none is missing.
 local function stale(index)
   redis.call('HINCRBY', meta, 'stale:' .. index, 1)
 end
--- A due moment as clients say it: '' at once, '+250' in 250 ms, '1795445738860' then.
+-- A due moment as clients say it, in whole ms: '' at once, '+250' in 250 ms, '1795445738860' then.
+local function is_moment(text) return text == '' or string.find(text, '^%+?%d+%.?%d*$') ~= nil end
 local function moment(text)
   if text == '' then return nil end
-  if string.sub(text, 1, 1) == '+' then return now + tonumber(string.sub(text, 2)) end
-  return tonumber(text)
+  if string.sub(text, 1, 1) == '+' then return now + math.floor(tonumber(string.sub(text, 2))) end
+  return math.floor(tonumber(text))
 end

@@ -4,7 +4,7 @@
 local function wake_owner(due)
   local said = redis.call('HMGET', meta, 'note', 'paused')
   local note = said[1]
-  if note and not said[2] and (note == '' or not due or due < tonumber(note)) then
+  if note and not said[2] and (note == '' or not due or due < (tonumber(note) or math.huge)) then
     redis.call('HDEL', meta, 'note')
     redis.call('LPUSH', wake, '1')
   end

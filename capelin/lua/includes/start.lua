@@ -1,0 +1,21 @@
+-- include: now, shard
+-- start: a job begins to run. One list of fields for every script that hands jobs to a worker, in the order of `Delivery`.
+local STARTING = { 'status', 'place', 'token', 'task', 'digest', 'args', 'attempt', 'crashes', 'timeout', 'retry', 'headers',
+  'parent', 'enqueued', 'expires', 'cancel', 'first', 'correlation', 'batch', 'priority' }
+-- The record, or nil when the key is no record at all.
+local function read_job(uid)
+  local j = redis.pcall('HMGET', record(uid), unpack(STARTING))
+  if j.err then return nil end
+  return j
+end
+local function whole(text) return not text or string.find(text, '^%d+$') ~= nil end
+-- Whether a worker can read the record: what it cannot read would cost it the whole reply.
+local function sound(j)
+  return j[4] and whole(j[3]) and whole(j[7]) and whole(j[8]) and (not j[9] or string.find(j[9], '^[%d.eE+-]+$') and tonumber(j[9]))
+    and whole(j[13]) and whole(j[14]) and whole(j[16])
+end
+local function start(uid, place, j)
+  local token = (tonumber(j[3]) or 0) + 1
+  redis.call('HSET', record(uid), 'status', 'running', 'worker', worker, 'token', token, 'started', now, 'place', place)
+  return { uid, place, token, unpack(j, 4, #STARTING) }
+end

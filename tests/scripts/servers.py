@@ -1,0 +1,200 @@
+"""Servers whose clock a test holds in its hand: an in-process one and a real one, for scripts and for looking.
+
+Scripts take their time from the server. In the in-process server that time is a Python function, replaced here. On a
+real server the scripts' text is changed in exactly two places: `TIME` becomes a key that holds the test's time, and
+automatic stream ids are made of it; keys with a TTL are moved along when the clock jumps. All else is the real thing.
+"""
+
+import contextlib
+import time
+import types
+import uuid
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeVar
+
+import redis.exceptions
+from fakeredis import _helpers
+from fakeredis._socket import _base
+from fakeredis.commands_mixins import server_mixin
+from fakeredis.model import _stream
+
+from capelin.lua import Call
+from tests.support import resp
+from tests.support.memory import SCHEME, MemoryConnection
+from tests.support.resp import Reply, RespError
+from tests.support.servers import RedisServer
+
+T = TypeVar("T")
+Words = tuple[str | bytes | int | float, ...]
+
+START = 1_900_000_000_000
+"""When every test begins, ms."""
+
+
+class Refused(Exception):  # noqa: N818 -- a reply, not a mistake of the test
+    """The server answered with an error."""
+
+
+class Server(Protocol):
+    """A Redis with a clock that stands still until it is moved."""
+
+    now: int
+
+    def run(self, call: Call[T]) -> T:
+        """Run a script; `Refused` when the server answers with an error."""
+        ...
+
+    def advance(self, ms: int) -> None:
+        """Let time pass."""
+        ...
+
+    def command(self, *words: str | bytes | float) -> Reply:
+        """One plain command."""
+        ...
+
+    def pipeline(self, *commands: Words) -> list[Reply]:
+        """Plain commands in one go."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def raw(reply: Reply) -> Any:
+    """A reply as scripts' readers expect it: texts are bytes."""
+    if isinstance(reply, str):
+        return reply.encode(errors="surrogateescape")
+    if isinstance(reply, list):
+        return [raw(item) for item in reply]
+    return reply
+
+
+class _Clock:
+    """Stands in for the module `time` inside the in-process server."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def time(self) -> float:
+        # Half a microsecond, so that rounding down to ms never loses one.
+        return self.now / 1000 + 0.0000005
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+
+_PATCHED: tuple[types.ModuleType, ...] = (_helpers, _base, server_mixin, _stream)
+
+
+class MemoryServer:
+    """An in-process server. Close it: while it is open, every in-process server of this process has its time."""
+
+    def __init__(self) -> None:
+        self._clock = _Clock()
+        self._stack = contextlib.ExitStack()
+        for module in _PATCHED:
+            self._stack.callback(setattr, module, "time", module.time)
+            module.time = self._clock  # type: ignore[attr-defined]
+        self._connection = MemoryConnection(f"{SCHEME}scripts-{uuid.uuid4().hex}")
+        self._stack.callback(self._connection.close)
+
+    @property
+    def now(self) -> int:
+        return self._clock.now
+
+    def advance(self, ms: int) -> None:
+        self._clock.now += ms
+
+    def run(self, call: Call[T]) -> T:
+        return call.parse(raw(self.command("EVAL", call.script.text, len(call.keys), *call.keys, *call.args)))
+
+    def command(self, *words: str | bytes | float) -> Reply:
+        try:
+            return self._connection(*words)
+        except redis.exceptions.RedisError as error:
+            raise Refused(str(error)) from error
+
+    def pipeline(self, *commands: Words) -> list[Reply]:
+        return [self.command(*words) for words in commands]
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+_CLOCK = "clock"
+_TIME = "redis.call('TIME')"
+_AUTO_ID = "'*', 'j'"
+
+
+def with_clock(text: str) -> str:
+    """A script's text that reads the test's clock."""
+    text = text.replace(_TIME, f"redis.call('HMGET', '{_CLOCK}', 's', 'us')")
+    text = text.replace(_AUTO_ID, "string.format('%.0f-*', now), 'j'")
+    if "'TIME'" in text or "'*'" in text:
+        raise ValueError("a script reads the time, or makes a stream id, in a way that is not known here")
+    return text
+
+
+class RealServer:
+    """A real server."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self._connection = server.connect()
+        self._texts: dict[str, str] = {}
+        self._ends: dict[str, int] = {}
+        self.now = START
+        self._set_clock()
+
+    def _set_clock(self) -> None:
+        self.pipeline(
+            ("HSET", _CLOCK, "s", self.now // 1000, "us", self.now % 1000 * 1000), ("EXPIRE", _CLOCK, 3600)
+        )
+
+    def advance(self, ms: int) -> None:
+        self._note_ttls()
+        self.now += ms
+        self._set_clock()
+        for key, end in list(self._ends.items()):
+            if end <= self.now:
+                del self._ends[key]
+                self.command("DEL", key)
+            else:
+                self.command("PEXPIRE", key, end - self.now)
+
+    def _note_ttls(self) -> None:
+        """Remember when keys with a TTL end by the test's clock. All TTLs of these tests are odd numbers of ms."""
+        keys = [key for key in resp.texts(self.command("KEYS", "*")) if key != _CLOCK]
+        left = self.pipeline(*[("PTTL", key) for key in keys])
+        for key, ms in zip(keys, left, strict=True):
+            known = self._ends.pop(key, None)
+            if not isinstance(ms, int) or ms < 0:
+                continue
+            # What the server's own clock has counted down since is far less than a second.
+            fresh = self.now + -(-(ms - 1) // 1000) * 1000 + 1
+            self._ends[key] = known if known is not None and abs(known - self.now - ms) < 1000 else fresh
+
+    def run(self, call: Call[T]) -> T:
+        text = self._texts.get(call.script.sha)
+        if text is None:
+            text = self._texts[call.script.sha] = with_clock(call.script.text)
+        return call.parse(raw(self.command("EVAL", text, len(call.keys), *call.keys, *call.args)))
+
+    def command(self, *words: str | bytes | float) -> Reply:
+        try:
+            return self._connection(*words)
+        except RespError as error:
+            raise Refused(str(error)) from error
+
+    def pipeline(self, *commands: Words) -> list[Reply]:
+        return self._connection.pipeline(*commands)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def opened(server: Server) -> Iterator[Server]:
+    """Close a server at the end of the block."""
+    try:
+        yield server
+    finally:
+        server.close()
