@@ -28,6 +28,7 @@ from capelin.workers.weights import Weights
 
 log = structlog.get_logger("capelin.worker")
 
+_LANES = 2
 _UNPARKS_A_TURN = 8
 _UNPARKED_AT_ONCE = 10
 
@@ -95,6 +96,8 @@ class Consumer:
         self.begun = 0
         self._outcomes: dict[ShardKeys, deque[tuple[Start, OutcomeRow]]] = {}
         self._bell = asyncio.Event()
+        self._asked = 0
+        self._recording = 0
         self._flushed = asyncio.Event()
         self._flushed.set()
         self._backoff = Backoff()
@@ -148,7 +151,14 @@ class Consumer:
     # The loop.
 
     async def run(self) -> None:
-        """Turn until cancelled."""
+        """Turn until cancelled, in lanes: while Redis works on one pipeline, this process runs what the
+        other brought.
+        """
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(_LANES):
+                lanes.create_task(self._lane())
+
+    async def _lane(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             next_due = self.ready.wake_due(loop.time())
@@ -194,26 +204,33 @@ class Consumer:
                 batch = rows[begin : begin + MOST_A_CALL]
                 records.append((shard, batch))
                 calls.append(self._finish(shard, [row for _, row in batch]))
-        visits = self.ready.plan(self._slots.free()) if self.taking else []
+        visits = self.ready.plan(self._free()) if self.taking else []
         calls.extend(self._take(visit) for visit in visits)
-        unparks = self._plan_unparks(self._slots.most_free - sum(visit.count for visit in visits))
+        asked = sum(visit.count for visit in visits)
+        unparks = self._plan_unparks(max(self._free().values(), default=0) - asked)
         calls.extend(self._unpark(visit) for visit in unparks)
         if not calls:
             return False
         self.turns += 1
+        asked += sum(visit.count for visit in unparks)
+        self._asked += asked
+        self._recording += len(records)
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
             self._unanswered(records)
             self.uncertain.extend(visit.shard for visit in (*visits, *unparks))
             raise
+        finally:
+            self._asked -= asked
+            self._recording -= len(records)
         lost = self._read_finishes(records, replies[: len(records)])
         taken = replies[len(records) : len(records) + len(visits)]
         for visit, reply in zip(visits, taken, strict=True):
             lost |= self._read_take(visit, reply)
         for visit, reply in zip(unparks, replies[len(records) + len(visits) :], strict=True):
             lost |= self._read_unpark(visit, reply)
-        if not self._outcomes:
+        if not self._outcomes and not self._recording:
             self._flushed.set()
         if lost:
             await self._backoff.sleep()
@@ -250,12 +267,17 @@ class Consumer:
             **{priority.value: count for priority, count in deal.items()},
         )
 
+    def _free(self) -> dict[str, int]:
+        """Slots by queue that nothing runs in and no take on its way was promised, for one lane."""
+        lane = -(-self._slots.total // _LANES)
+        return {queue: max(0, min(lane, free - self._asked)) for queue, free in self._slots.free().items()}
+
     def _plan_unparks(self, free: int) -> list[Visit]:
         if not self.taking or not self.to_unpark:
             return []
         visits: list[Visit] = []
         for shard in list(self.to_unpark)[:_UNPARKS_A_TURN]:
-            count = min(free, self._slots.free_for(shard.queue), _UNPARKED_AT_ONCE)
+            count = min(free, self._slots.free_for(shard.queue) - self._asked, _UNPARKED_AT_ONCE)
             if count > 0:
                 del self.to_unpark[shard]
                 visits.append(Visit(shard, count))
@@ -362,9 +384,9 @@ class Consumer:
 
     async def probe(self, shards: list[ShardKeys]) -> None:
         """Steal: take from foreign shards what has waited too long."""
-        free = self._slots.free()
+        free = self._free()
         visits: list[Visit] = []
-        left = self._slots.most_free
+        left = max(free.values(), default=0)
         for shard in shards:
             count = min(left, free.get(shard.queue, 0), MOST_A_CALL)
             if count > 0:
@@ -376,11 +398,15 @@ class Consumer:
 
     async def _send_probes(self, visits: list[Visit]) -> None:
         calls = [self._take(visit, older_than=self._limits.steal_after) for visit in visits]
+        asked = sum(visit.count for visit in visits)
+        self._asked += asked
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
             self.uncertain.extend(visit.shard for visit in visits)
             raise
+        finally:
+            self._asked -= asked
         for visit, reply in zip(visits, replies, strict=True):
             if isinstance(reply, Exception):
                 self.uncertain.append(visit.shard)
