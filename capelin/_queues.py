@@ -19,15 +19,14 @@ class Queues:
         connection: Where.
         keys: The namespace.
         settings: ``shards`` holds for a queue that nobody used before.
+
+    Attributes:
+        known: The layouts that were read.
     """
 
     def __init__(self, connection: Connection, keys: Keys, settings: Settings) -> None:
         self._connection, self._keys, self._settings = connection, keys, settings
-        self._layouts: dict[str, Layout] = {}
-
-    def get(self, queue: str) -> Layout | None:
-        """Return a queue's layout if it was read already."""
-        return self._layouts.get(queue)
+        self.known: dict[str, Layout] = {}
 
     async def open(self, queues: Iterable[str]) -> dict[str, Layout]:
         """Return layouts, reading those that are not known yet and writing those of new queues.
@@ -37,9 +36,9 @@ class Queues:
             Unreachable, RedisRefused: One could not be read.
         """
         wanted = dict.fromkeys(queues)
-        if missing := [queue for queue in wanted if queue not in self._layouts]:
+        if missing := [queue for queue in wanted if queue not in self.known]:
             await self._read(missing)
-        return {queue: self._layouts[queue] for queue in wanted}
+        return {queue: self.known[queue] for queue in wanted}
 
     async def _read(self, queues: list[str]) -> None:
         calls = [
@@ -57,4 +56,4 @@ class Queues:
         for queue, layout in zip(queues, replies, strict=True):
             if layout.schema > SCHEMA:
                 raise UnsupportedSchema(queue=queue, found=layout.schema, supported=SCHEMA)
-            self._layouts[queue] = layout
+            self.known[queue] = layout

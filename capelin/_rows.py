@@ -6,6 +6,7 @@ from typing import Any
 
 from capelin.context import JobContext, current_job
 from capelin.durations import milliseconds
+from capelin.keys import ShardKeys
 from capelin.lua import NewJob
 from capelin.priority import Priority
 from capelin.requests import JobRequest
@@ -27,14 +28,23 @@ class Rows:
         self._describe = describe
         self._plain: dict[tuple[Any, ...], str] = {}
 
-    def row(self, request: JobRequest[Any], uid: str, origin: Mapping[str, str]) -> NewJob:
+    def row(self, request: JobRequest[Any], shard: ShardKeys, uid: str, origin: Mapping[str, str]) -> NewJob:
         """Return one request as a row.
 
         Args:
             request: What was asked for.
+            shard: Where the job will live.
             uid: The job's uid.
             origin: Fields that say where it comes from: see ``origin``.
         """
+        if origin or request.headers or request.then is not None:
+            fields = {**self._fields(request), **origin}
+            if request.then is not None:
+                chain = origin.get("correlation") or shard.job_id(uid)
+                fields["then"] = self._then(request.then, chain)
+            extra = _json(fields)
+        else:
+            extra = self._plain_extra(request)
         window = request.dedupe_for
         return NewJob(
             uid,
@@ -43,16 +53,14 @@ class Rows:
             request.args,
             _priority(request),
             _due(request),
-            self._extra(request, origin),
+            extra,
             request.dedupe_key or "",
             "" if window is None else milliseconds(window),
             request.on_duplicate,
         )
 
-    def _extra(self, request: JobRequest[Any], origin: Mapping[str, str]) -> str:
-        """Return the fields that most jobs lack, as JSON; the same few combinations come again and again."""
-        if origin or request.headers or request.then is not None:
-            return json.dumps({**self._fields(request), **origin}, ensure_ascii=False, separators=(",", ":"))
+    def _plain_extra(self, request: JobRequest[Any]) -> str:
+        """Return the fields that most jobs lack; the same few combinations come again and again."""
         key = (request.retention, request.on_failure, request.timeout, request.retry, request.expires)
         if key == _NOTHING:
             return ""
@@ -60,8 +68,7 @@ class Rows:
         if text is None:
             if len(self._plain) >= _MOST_REMEMBERED:
                 self._plain.clear()
-            text = json.dumps(self._fields(request), ensure_ascii=False, separators=(",", ":"))
-            self._plain[key] = text
+            text = self._plain[key] = _json(self._fields(request))
         return text
 
     def _fields(self, request: JobRequest[Any]) -> dict[str, str | int]:
@@ -76,23 +83,16 @@ class Rows:
             fields["retention"] = _number(request.retention)
         if request.headers:
             fields["headers"] = _json(dict(request.headers))
-        if request.then is not None:
-            fields["then"] = self._then(request.then)
         if request.on_failure is not None:
             fields["on_failure"] = self._on_failure(request.on_failure)
         return fields
 
-    def _then(self, request: JobRequest[Any]) -> str:
+    def _then(self, request: JobRequest[Any], chain: str) -> str:
         """Return what ``finish`` adds when the job completes: [task, digest, args, priority, due, extra]."""
-        row = [
-            request.task,
-            request.digest,
-            request.args,
-            _priority(request),
-            _due(request),
-            self._fields(request),
-        ]
-        return _json(row)
+        extra = {**self._fields(request), "correlation": chain}
+        if request.then is not None:
+            extra["then"] = self._then(request.then, chain)
+        return _json([request.task, request.digest, request.args, _priority(request), _due(request), extra])
 
     def _on_failure(self, task: str) -> str:
         """Return what ``bury`` adds when the job is dead-lettered: [task, digest, priority]."""
@@ -106,7 +106,7 @@ _NOTHING = (None,) * 5
 def origin() -> dict[str, str]:
     """Return the fields that tie a job to the one that enqueues it; none outside a job."""
     job: JobContext | None = current_job(None)
-    return {} if job is None else {"parent": job.id}
+    return {} if job is None else {"parent": job.id, "correlation": job.correlation_id}
 
 
 def _priority(request: JobRequest[Any]) -> str:

@@ -6,7 +6,7 @@ within ``resend_window``, for which the script remembers.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -17,10 +17,10 @@ from capelin._rows import Rows, origin
 from capelin.codec import check_payload_size
 from capelin.connection import Connection
 from capelin.durations import milliseconds
-from capelin.errors import RedisRefused, Unreachable, UnsupportedSchema
+from capelin.errors import RedisRefused, Unreachable
 from capelin.ids import new_uid
 from capelin.keys import Keys, shard_of
-from capelin.lua import Call, Layout, NewJob, Submitted
+from capelin.lua import Call, Submitted
 from capelin.requests import JobRequest
 from capelin.settings import Settings
 
@@ -31,6 +31,8 @@ _FEWEST_A_CALL = (
 _MOST_CHARACTERS_A_CALL = 4 * 1024 * 1024
 _CALLS_A_ROUND = 32  # so that a million requests neither fill the memory nor keep others off the line
 
+Requests = Sequence[JobRequest[Any]]
+
 
 class Placed(NamedTuple):
     """Where a request's job is. ``uid`` is another job's when that one stands for it."""
@@ -40,19 +42,27 @@ class Placed(NamedTuple):
     verdict: Submitted
 
 
+Results = list[Placed | Exception]
+
+
 class Full(RedisRefused):
     """Every shard that may take the batch holds its share of ``max_queue_length``."""
 
 
 class _Batch:
-    """Requests that go to one shard in one call."""
+    """Requests that go to one shard in one call.
 
-    __slots__ = ("places", "queue", "rows", "shard", "tries")
+    Attributes:
+        places: Which of the requests.
+        choices: In how many shards, from this one on, they may be placed.
+        uids: The jobs' uids; they stay the same however often and wherever the batch is sent.
+    """
 
-    def __init__(self, queue: str, shard: int, places: Sequence[int], tries: int) -> None:
-        self.queue, self.shard, self.places = queue, shard, places
-        self.tries = tries
-        self.rows: Sequence[NewJob] = ()
+    __slots__ = ("choices", "places", "queue", "shard", "uids")
+
+    def __init__(self, queue: str, shard: int, places: Sequence[int], *, choices: int) -> None:
+        self.queue, self.shard, self.places, self.choices = queue, shard, places, choices
+        self.uids: Sequence[str] = ()
 
 
 class Sender:
@@ -69,12 +79,15 @@ class Sender:
     def __init__(
         self, connection: Connection, keys: Keys, settings: Settings, queues: Queues, rows: Rows
     ) -> None:
-        self._connection, self._keys, self._settings = connection, keys, settings
-        self._queues, self._rows = queues, rows
+        self._connection, self._keys = connection, keys
+        self._queues, self._layouts, self._rows = queues, queues.known, rows
+        self._most_waiting = settings.max_queue_length
+        self._max_payload_bytes = settings.max_payload_bytes
+        self._timeout = settings.enqueue_timeout
         self._resend_window = milliseconds(settings.resend_window)
         self._turn = random.randrange(1024)  # noqa: S311 -- so that many processes do not begin at one shard
 
-    async def send(self, requests: Sequence[JobRequest[Any]]) -> list[Placed | Exception]:
+    async def send(self, requests: Requests) -> Results:
         """Enqueue requests.
 
         Returns:
@@ -84,40 +97,34 @@ class Sender:
             PayloadTooLarge: A request's arguments are too large; nothing was sent.
             UnsupportedSchema: A queue was written by a newer major version; nothing was sent.
         """
-        self._check_sizes(requests)
-        patience = Patience(self._settings.enqueue_timeout)
+        for request in requests:
+            self._check_size(request)
+        patience = Patience(self._timeout)
         try:
-            layouts = await self._open({request.queue for request in requests}, patience)
+            await self._open({request.queue for request in requests}, patience)
         except (Unreachable, RedisRefused) as error:
             return [error] * len(requests)
-        results: list[Placed | Exception] = [_NOT_YET] * len(requests)
+        results: Results = [_NOT_YET] * len(requests)
         common = origin()
-        batches = self._batches(requests, layouts)
-        while round_ := list(islice(batches, _CALLS_A_ROUND)):
-            for batch in round_:
-                batch.rows = [self._rows.row(requests[place], new_uid(), common) for place in batch.places]
-            gave_up = await self._send_round(round_, layouts, results, patience)
+        batches = self._batches(requests) if len(requests) > 1 else iter((self._batch(requests[0]),))
+        while batch_round := list(islice(batches, _CALLS_A_ROUND)):
+            for batch in batch_round:
+                batch.uids = [new_uid() for _ in batch.places]
+            gave_up = await self._send_round(batch_round, requests, common, results, patience)
             if gave_up is not None:
                 return [gave_up if result is _NOT_YET else result for result in results]
-            patience = Patience(self._settings.enqueue_timeout)
+            patience = Patience(self._timeout)
         return results
 
-    def _check_sizes(self, requests: Sequence[JobRequest[Any]]) -> None:
-        limit = self._settings.max_payload_bytes
-        for request in requests:
-            if request.args:
-                check_payload_size(request.task, request.args, limit)
-            then = request.then
-            while then is not None:
-                check_payload_size(then.task, then.args, limit)
-                then = then.then
+    def _check_size(self, request: JobRequest[Any]) -> None:
+        check_payload_size(request.task, request.args, self._max_payload_bytes)
+        if request.then is not None:
+            self._check_size(request.then)
 
-    async def _open(self, queues: set[str], patience: Patience) -> dict[str, Layout]:
-        while True:
+    async def _open(self, queues: set[str], patience: Patience) -> None:
+        while not self._layouts.keys() >= queues:
             try:
-                return await self._queues.open(queues)
-            except UnsupportedSchema:
-                raise
+                await self._queues.open(queues)
             except Unreachable:
                 if not await patience.pause():
                     raise
@@ -125,23 +132,28 @@ class Sender:
     async def _send_round(
         self,
         batches: list[_Batch],
-        layouts: dict[str, Layout],
-        results: list[Placed | Exception],
+        requests: Requests,
+        common: Mapping[str, str],
+        results: Results,
         patience: Patience,
     ) -> Unreachable | None:
-        """Send batches until each is confirmed or refused; returns why when the time is over before."""
+        """Send batches until each is confirmed or refused; return why if the time is over before."""
         while batches:
-            replies = await self._connection.run_many([self._call(batch, layouts) for batch in batches])
+            calls = [self._call(batch, requests, common) for batch in batches]
+            replies = await self._connection.run_many(calls)
             again: list[_Batch] = []
             lost: Unreachable | None = None
             for batch, reply in zip(batches, replies, strict=True):
                 if reply is None:
-                    self._move_on(batch, layouts, results, again)
+                    if not self._move_on(batch):
+                        self._fail(batch, self._full(batch), results)
+                    else:
+                        again.append(batch)
                 elif isinstance(reply, Unreachable):
                     again.append(batch)
                     lost = reply
                 elif isinstance(reply, Exception):
-                    _fail(batch, reply, results)
+                    self._fail(batch, reply, results)
                 else:
                     for place, (verdict, uid) in zip(batch.places, reply, strict=True):
                         results[place] = Placed(batch.shard, uid, verdict)
@@ -150,87 +162,92 @@ class Sender:
                 return lost
         return None
 
-    def _call(self, batch: _Batch, layouts: dict[str, Layout]) -> Call[Any]:
+    def _call(self, batch: _Batch, requests: Requests, common: Mapping[str, str]) -> Call[Any]:
+        most = self._most_waiting
+        shard = self._keys.shard(batch.queue, batch.shard)
+        row = self._rows.row
         return lua.enqueue(
-            self._keys.shard(batch.queue, batch.shard),
-            most=self._share(batch.shard, layouts[batch.queue].shards),
+            shard,
+            most=None if most is None else _share(most, batch.shard, self._layouts[batch.queue].shards),
             resend_window=self._resend_window,
-            jobs=batch.rows,
+            jobs=[
+                row(requests[place], shard, uid, common)
+                for place, uid in zip(batch.places, batch.uids, strict=True)
+            ],
         )
 
-    def _share(self, shard: int, shards: int) -> int | None:
-        """Return how many jobs may wait in a shard: an even share of the queue's limit, at least one."""
-        most = self._settings.max_queue_length
-        if most is None:
-            return None
-        return max(1, most // shards + (shard < most % shards))
+    def _move_on(self, batch: _Batch) -> bool:
+        """Let a batch that its shard has no room for try the next one; False when there is none."""
+        batch.choices -= 1
+        batch.shard = (batch.shard + 1) % self._layouts[batch.queue].shards
+        return batch.choices > 0
 
-    def _move_on(
-        self,
-        batch: _Batch,
-        layouts: dict[str, Layout],
-        results: list[Placed | Exception],
-        again: list[_Batch],
-    ) -> None:
-        """Try the next shard with a batch that its shard has no room for, if its jobs may live in any."""
-        batch.tries -= 1
-        if batch.tries > 0:
-            batch.shard = (batch.shard + 1) % layouts[batch.queue].shards
-            again.append(batch)
-            return
-        limit = self._settings.max_queue_length
-        error = Full(message=f"queue {batch.queue} is full: max_queue_length={limit}", script="enqueue")
-        _fail(batch, error, results)
+    def _full(self, batch: _Batch) -> Full:
+        return Full(
+            message=f"queue {batch.queue!r} is full: max_queue_length={self._most_waiting}", script="enqueue"
+        )
 
-    def _batches(self, requests: Sequence[JobRequest[Any]], layouts: dict[str, Layout]) -> Iterator[_Batch]:
-        if len(requests) == 1 and requests[0].dedupe_key is None and requests[0].shard_key is None:
-            [request] = requests
-            shards = layouts[request.queue].shards
-            yield _Batch(request.queue, self._next_turn() % shards, (0,), shards)
-            return
-        anywhere: dict[str, list[int]] = {}
-        keyed: dict[tuple[str, int], list[int]] = {}
-        for place, request in enumerate(requests):
-            if request.dedupe_key is not None:
-                text = f"{request.task}:{request.dedupe_key}"
-            elif request.shard_key is not None:
-                text = request.shard_key
-            else:
-                anywhere.setdefault(request.queue, []).append(place)
-                continue
-            shard = shard_of(text, layouts[request.queue].shards)
-            keyed.setdefault((request.queue, shard), []).append(place)
-        for (queue, shard), places in keyed.items():
-            for part in self._parts(places, requests, MOST_A_CALL):
-                yield _Batch(queue, shard, part, 1)
-        for queue, places in anywhere.items():
-            shards = layouts[queue].shards
-            most = max(_FEWEST_A_CALL, -(-len(places) // shards))
-            share = self._share(shards - 1, shards)
-            for part in self._parts(places, requests, min(most, MOST_A_CALL, share or MOST_A_CALL)):
-                yield _Batch(queue, self._next_turn() % shards, part, shards)
+    def _fail(self, batch: _Batch, error: Exception, results: Results) -> None:
+        for place in batch.places:
+            results[place] = error
 
-    def _parts(
-        self, places: Sequence[int], requests: Sequence[JobRequest[Any]], most: int
-    ) -> Iterator[Sequence[int]]:
-        """Cut places into parts of at most ``most``, and fewer where arguments are long."""
-        begin, characters = 0, 0
-        for end, place in enumerate(places):
-            characters += len(requests[place].args)
-            if end - begin >= most or (characters > _MOST_CHARACTERS_A_CALL and end > begin):
-                yield places[begin:end]
-                begin, characters = end, len(requests[place].args)
-        if begin < len(places):
-            yield places[begin:]
-
-    def _next_turn(self) -> int:
+    def _batch(self, request: JobRequest[Any]) -> _Batch:
+        shards = self._layouts[request.queue].shards
+        key = _key(request)
+        if key is not None:
+            return _Batch(request.queue, shard_of(key, shards), (0,), choices=1)
         self._turn += 1
-        return self._turn
+        return _Batch(request.queue, self._turn % shards, (0,), choices=shards)
+
+    def _batches(self, requests: Requests) -> Iterator[_Batch]:
+        anywhere: dict[str, list[int]] = {}
+        fixed: dict[tuple[str, int], list[int]] = {}
+        for place, request in enumerate(requests):
+            key = _key(request)
+            if key is None:
+                anywhere.setdefault(request.queue, []).append(place)
+            else:
+                shard = shard_of(key, self._layouts[request.queue].shards)
+                fixed.setdefault((request.queue, shard), []).append(place)
+        for (queue, shard), places in fixed.items():
+            for part in _parts(places, requests, MOST_A_CALL):
+                yield _Batch(queue, shard, part, choices=1)
+        for queue, places in anywhere.items():
+            yield from self._spread(queue, places, requests)
+
+    def _spread(self, queue: str, places: list[int], requests: Requests) -> Iterator[_Batch]:
+        """Deal jobs that may live in any shard to the shards in turn."""
+        shards = self._layouts[queue].shards
+        most = min(MOST_A_CALL, max(_FEWEST_A_CALL, -(-len(places) // shards)))
+        if self._most_waiting is not None:
+            most = min(most, _share(self._most_waiting, shards - 1, shards))
+        for part in _parts(places, requests, most):
+            self._turn += 1
+            yield _Batch(queue, self._turn % shards, part, choices=shards)
 
 
 _NOT_YET = Exception()
 
 
-def _fail(batch: _Batch, error: Exception, results: list[Placed | Exception]) -> None:
-    for place in batch.places:
-        results[place] = error
+def _key(request: JobRequest[Any]) -> str | None:
+    """Return the text that decides a job's shard; None when it may live in any."""
+    if request.dedupe_key is not None:
+        return f"{request.task}:{request.dedupe_key}"
+    return request.shard_key
+
+
+def _share(limit: int, shard: int, shards: int) -> int:
+    """Return how many jobs may wait in a shard: an even share of the queue's limit, at least one."""
+    return max(1, limit // shards + (shard < limit % shards))
+
+
+def _parts(places: Sequence[int], requests: Requests, most: int) -> Iterator[Sequence[int]]:
+    """Cut places into parts of at most ``most``, and fewer where arguments are long."""
+    begin, characters = 0, 0
+    for end, place in enumerate(places):
+        length = len(requests[place].args)
+        if end - begin >= most or (end > begin and characters + length > _MOST_CHARACTERS_A_CALL):
+            yield places[begin:end]
+            begin, characters = end, 0
+        characters += length
+    yield places[begin:]

@@ -13,7 +13,7 @@ from typing import Any
 from capelin import lua
 from capelin._patience import Patience
 from capelin.connection import Connection
-from capelin.errors import Unreachable
+from capelin.errors import RedisRefused, Unreachable
 from capelin.keys import ShardKeys
 from capelin.lua import Watched
 
@@ -34,13 +34,18 @@ class _Wait:
 
     def settle(self, reply: Any) -> None:
         """Take in what `watch` replied."""
-        if self.ended.done() or isinstance(reply, Unreachable):
+        if self.ended.done() or isinstance(reply, Unreachable) or _is_full(reply):
             return
         if isinstance(reply, Exception):
             self.ended.set_exception(reply)
             self.ended.exception()  # the last waiter may have gone
         elif reply is None or reply.status in _ENDED:
             self.ended.set_result(reply)
+
+
+def _is_full(reply: Any) -> bool:
+    """Whether the job could not be marked, since Redis has no memory left: it is read again later."""
+    return isinstance(reply, RedisRefused) and "OOM" in reply.message
 
 
 class Ends:

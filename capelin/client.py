@@ -86,7 +86,7 @@ class Client:
             return replies
 
         record, failures = await self._patiently(read)
-        return read_info(job, record, failures)
+        return read_info(shard, job.uid, record, failures)
 
     async def look(self, job: JobId) -> Watched | None:
         """Return how a job stands now, and its end if it has one; None when there is no record.

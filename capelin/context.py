@@ -36,7 +36,8 @@ class JobContext:
         worker_id: The worker that runs it.
         deadline: The moment (aware) at which its timeout ends it, or None.
         headers: The words that were enqueued with it.
-        parent_id: The id of the job whose end added this one, or None.
+        parent_id: The id of the job that enqueued this one, or whose end added it, or None.
+        correlation_id: The id of the first job of the chain that led to this one: its own for the first.
 
     Example:
         job = current_job()
@@ -61,6 +62,7 @@ class JobContext:
         deadline: datetime | None = None,
         headers: Mapping[str, str] | None = None,
         parent_id: str | None = None,
+        correlation_id: str | None = None,
         is_cancelled: Callable[[], bool] = _no,
         report: ReportProgress | None = None,
         report_sync: ReportProgressSync | None = None,
@@ -91,6 +93,7 @@ class JobContext:
         self.deadline = deadline
         self.headers: Mapping[str, str] = dict(headers) if headers else {}
         self.parent_id = parent_id
+        self.correlation_id = correlation_id or id
         self._is_leader = is_leader
         self._is_cancelled = is_cancelled
         self._report = report

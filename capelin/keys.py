@@ -65,6 +65,10 @@ class ShardKeys:
     def job_id(self, uid: str) -> str:
         return f"{self.queue}.{self.shard}.{uid}"
 
+    def whole_id(self, text: str) -> str:
+        """Return the id of a job that a record names: a uid alone, which has no dots, lives in this shard."""
+        return text if "." in text else self.job_id(text)
+
     def job(self, uid: str) -> str:
         return f"{self.base}:job:{self.queue}.{self.shard}.{uid}"
 

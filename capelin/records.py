@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from capelin.ids import JobId
+from capelin.keys import ShardKeys
 from capelin.narrow import is_dict, is_list
 from capelin.priority import Priority
 
@@ -199,7 +199,9 @@ class JobInfo:
     parked_by: str | None = None
 
 
-def read_info(job_id: JobId, raw: Sequence[bytes], failures: Sequence[bytes] = ()) -> JobInfo | None:
+def read_info(
+    shard: ShardKeys, uid: str, raw: Sequence[bytes], failures: Sequence[bytes] = ()
+) -> JobInfo | None:
     """Read a record: what ``HGETALL`` of the job and ``LRANGE`` of its failures replied.
 
     Returns:
@@ -216,14 +218,13 @@ def read_info(job_id: JobId, raw: Sequence[bytes], failures: Sequence[bytes] = (
     args, kwargs = _arguments(record.get("args"))
 
     def near(name: str) -> str | None:
-        """The id of another job: uids live in this job's shard."""
-        return whole_id(record[name], job_id) if record.get(name) else None
+        return shard.whole_id(record[name]) if record.get(name) else None
 
     return JobInfo(
-        id=str(job_id),
+        id=shard.job_id(uid),
         task=record.get("task", "?"),
-        queue=job_id.queue,
-        shard=job_id.shard,
+        queue=shard.queue,
+        shard=shard.shard,
         status=status,
         priority=_priority(record.get("priority")),
         args=args,
@@ -258,11 +259,6 @@ def read_info(job_id: JobId, raw: Sequence[bytes], failures: Sequence[bytes] = (
         on_failure=_told(record.get("on_failure")),
         parked_by=record.get("parked_by"),
     )
-
-
-def whole_id(text: str, near: JobId) -> str:
-    """Return a job's id: a uid alone, which has no dots, lives in the shard of the job that names it."""
-    return text if "." in text else f"{near.queue}.{near.shard}.{text}"
 
 
 def read_error(text: str | bytes | None) -> JobError | None:
