@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from capelin.connection.delivery import Errand
 from capelin.connection.network import Network
 from capelin.connection.refusals import Refusal, to_error
-from capelin.connection.wire import Wire
+from capelin.connection.wire import Command, Wire
 from capelin.errors import Unreachable
 
 _MOVING_PAUSE = 0.1  # while a slot moves, waiting in it is a pause
@@ -95,12 +95,12 @@ class Popper:
         self._leave_out({})
         if self._settling:
             await asyncio.wait(self._settling, timeout=_CLOSING_SECONDS)
-        for wait in list(self._settling.values()):  # a server that does not answer
+        for task, wait in list(self._settling.items()):  # their server does not answer
+            task.cancel()
             wait.task.cancel()
+            await asyncio.wait([task, wait.task])
             if wait.line is not None:
                 await wait.line.wire.close()
-        for task in list(self._settling):
-            await asyncio.wait([task])
         for line in self._idle.values():
             await line.wire.close()
         self._idle.clear()
@@ -132,7 +132,7 @@ class Popper:
             line = await self._open(keys[0])
         wait.line = line
         wire = line.wire
-        replies = await wire.send([("BLPOP", *keys, round(max(seconds, _SHORTEST), 3))])
+        replies = await _ask(wire, ("BLPOP", *keys, round(max(seconds, _SHORTEST), 3)))
         if not replies:
             self._network.doubt()
             raise Unreachable(url=self._url, cause=f"{wire.name}: {wire.lost}")
@@ -152,7 +152,7 @@ class Popper:
 
     async def _open(self, key: str) -> _Line:
         wire = await self._network.open(key)
-        replies: list[Any] = await wire.send([("CLIENT", "ID")])
+        replies = await _ask(wire, ("CLIENT", "ID"))
         client_id = replies[0] if replies else 0
         return _Line(wire, client_id if isinstance(client_id, int) else 0)
 
@@ -174,6 +174,15 @@ class Popper:
     def _settled(self, task: asyncio.Task[None]) -> None:
         del self._settling[task]
         _seen(task)
+
+
+async def _ask(wire: Wire, command: Command) -> list[Any]:
+    """Send a command; when its caller is cancelled (the event loop ends), nobody else closes the wire."""
+    try:
+        return await wire.send([command])
+    except BaseException:
+        wire.drop("its caller was cancelled")
+        raise
 
 
 def _seen(task: asyncio.Task[Any]) -> None:

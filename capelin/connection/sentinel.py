@@ -45,9 +45,11 @@ async def open_master(sentinels: Sequence[Address], service: str, *, ask: Dialle
 async def _master_by(sentinel: Address, service: str, ask: Dialler) -> Address | None:
     """What this sentinel says; None if it does not know the service."""
     wire = await ask.open(sentinel)
-    replies = await wire.send([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)])
-    cause = wire.lost
-    await wire.close()
+    try:
+        replies = await wire.send([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)])
+        cause = wire.lost
+    finally:
+        await wire.close()
     if not replies or isinstance(replies[0], Refusal):
         cause = replies[0].message if replies else cause
         raise Unreachable(url=ask.url, cause=f"sentinel {sentinel}: {cause}")
@@ -59,7 +61,11 @@ async def _master_by(sentinel: Address, service: str, ask: Dialler) -> Address |
 
 async def _checked(wire: Wire, data: Dialler) -> Wire:
     """The wire, if a master is at its other end."""
-    replies = await wire.send([("ROLE",)])
+    try:
+        replies = await wire.send([("ROLE",)])
+    except BaseException:
+        await wire.close()
+        raise
     role = replies[0] if replies else None
     # A user without the right to ask gets to know it from the first write, which a replica refuses.
     if isinstance(role, Refusal) or (role and role[0] == b"master"):

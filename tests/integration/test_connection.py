@@ -344,7 +344,7 @@ async def test_a_thousand_subscriptions_share_one_socket(redis_url: str) -> None
         await subscription.__aexit__(None, None, None)
 
     async def left() -> bool:
-        return await connection.command("PUBSUB", "CHANNELS") == []
+        return bool(await connection.command("PUBSUB", "CHANNELS") == [])
 
     await wait_until(left, description="every channel to be left on the server too")
     await connection.close()

@@ -13,6 +13,7 @@ ADD = Script(
 APPEND = Script(
     name="append", text="return redis.call('RPUSH', KEYS[1], ARGV[1])", keys=("list",), args=("what",)
 )
+LENGTH = Script(name="length", text="return redis.call('LLEN', KEYS[1])", keys=("list",))
 # Two keys at once: what a migrating slot answers with TRYAGAIN while only one of them has moved.
 ADD_BOTH = Script(
     name="add_both",
