@@ -4,6 +4,7 @@ A task stays the plain function for whoever calls it; ``enqueue``, ``enqueue_syn
 stand beside that. Everything that can be known at decoration is checked there.
 """
 
+import gc
 import inspect
 import sys
 import weakref
@@ -84,6 +85,9 @@ class Task(Submit[P, R]):
             NoApp: There is none, or there are several.
         """
         apps = self.apps
+        if len(apps) > 1:
+            apps.clear()  # or they would be held from here
+            apps = self._living_apps()
         if len(apps) != 1:
             raise NoApp(task=self.name, apps=[app.name for app in apps])
         return apps[0]
@@ -92,6 +96,13 @@ class Task(Submit[P, R]):
     def apps(self) -> list[Enqueuer]:
         """The apps in which the task is registered."""
         return [app for ref in self._apps if (app := ref()) is not None]
+
+    def _living_apps(self) -> list[Enqueuer]:
+        # An app and its own tasks hold each other: those that nobody else holds any more (made by an earlier
+        # test, by a factory) are still there until they are collected, and must not make the one that is used
+        # ambiguous.
+        gc.collect()
+        return self.apps
 
     def attach(self, app: Enqueuer, *, keep: bool) -> None:
         """Note an app in which the task is registered.
@@ -103,6 +114,24 @@ class Task(Submit[P, R]):
         """
         if not any(known is app for known in self.apps):
             self._apps.append((lambda: app) if keep else cast(Any, weakref.ref(app)))
+
+    def agreeing_apps(self) -> list[Enqueuer]:
+        """Return the apps in which the task is registered, if a job of it is the same job in each of them.
+
+        Raises:
+            NoApp: It is not: their defaults differ.
+        """
+        apps = self.apps
+        if len(apps) > 1 and not self._agree(apps):
+            apps.clear()  # or they would be held from here
+            apps = self._living_apps()
+            if len(apps) > 1 and not self._agree(apps):
+                raise NoApp(task=self.name, apps=[app.name for app in apps])
+        return apps
+
+    def _agree(self, apps: list[Enqueuer]) -> bool:
+        fields = [request_fields(self._effective(app.defaults)) for app in apps]
+        return all(other == fields[0] for other in fields[1:])
 
     def effective(self, defaults: TaskOptions) -> EffectiveOptions:
         """Return the options that hold in an app with these defaults."""
@@ -184,7 +213,7 @@ class TaskCall(Submit[P, R]):
             InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
         """
         task = self._task
-        apps = task.apps
+        apps = task.agreeing_apps()
         check = any(app.check_round_trip for app in apps)
         text = task.signature.encode(args, kwargs, check_round_trip=check)
         return JobRequest(task=task.name, args=text, digest=task.signature.digest, **self._fields(apps))
@@ -193,11 +222,7 @@ class TaskCall(Submit[P, R]):
         return self._task.app
 
     def _fields(self, apps: list[Enqueuer]) -> RequestFields:
-        defaults = apps[0].defaults if apps else _NO_DEFAULTS
-        effective = self._task.effective(defaults)
-        for other in apps[1:]:
-            if request_fields(self._task.effective(other.defaults)) != request_fields(effective):
-                raise NoApp(task=self._task.name, apps=[app.name for app in apps])
+        effective = self._task.effective(apps[0].defaults if apps else _NO_DEFAULTS)
         known = self._known
         if known is None or known[0] is not effective:
             known = self._known = (effective, request_fields(effective) | self._changes)
