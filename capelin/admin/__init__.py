@@ -1,0 +1,42 @@
+"""What operators ask: listings and repairs, over a Redis URL alone and without any app's code.
+
+    access   how they reach Redis, and which queues and shards there are
+    queues   depth, age, pause and resume
+    shards   who owns what
+    fleet    workers
+    jobs     list, look at, cancel, retry
+    dead     the DLQ: list, replay, purge
+
+Listings read at most so many entries of each place, however large the backlog is: nothing scans.
+"""
+
+from capelin.admin.access import Access, NotThere, open_access
+from capelin.admin.dead import DeadJob, list_dead, pick_dead, purge, replay
+from capelin.admin.fleet import WorkerStanding, list_workers
+from capelin.admin.jobs import JobList, cancel_job, list_jobs, read_job, retry_job
+from capelin.admin.queues import QueueStanding, list_queues, pause_queue, resume_queue
+from capelin.admin.shards import ShardStanding, list_shards
+
+__all__ = [
+    "Access",
+    "DeadJob",
+    "JobList",
+    "NotThere",
+    "QueueStanding",
+    "ShardStanding",
+    "WorkerStanding",
+    "cancel_job",
+    "list_dead",
+    "list_jobs",
+    "list_queues",
+    "list_shards",
+    "list_workers",
+    "open_access",
+    "pause_queue",
+    "pick_dead",
+    "purge",
+    "read_job",
+    "replay",
+    "resume_queue",
+    "retry_job",
+]

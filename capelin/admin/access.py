@@ -1,0 +1,136 @@
+"""How operators reach Redis, and which queues and shards there are."""
+
+import difflib
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from capelin.connection import Connection, connect
+from capelin.errors import CapelinError, UnsupportedSchema
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import Call
+from capelin.lua.looking import Survey, survey
+from capelin.settings import SCHEMA, Settings
+
+T = TypeVar("T")
+
+CALLS_AT_ONCE = 200
+"""Calls in one pipeline, so that a large fleet's figures do not come as one burst."""
+
+
+class NotThere(CapelinError, LookupError):
+    """What was named does not exist in this Redis, under this prefix."""
+
+    def __init__(self, *, what: str, name: str, known: Iterable[str] = ()) -> None:
+        self.what, self.name, self.known = what, name, sorted(known)
+        near = difflib.get_close_matches(name, self.known, n=1)
+        if near:
+            hint = f"did you mean {near[0]!r}?"
+        elif self.known:
+            hint = f"there are: {', '.join(self.known[:5])}{', …' if len(self.known) > 5 else ''}"  # noqa: PLR2004
+        else:
+            hint = f"there is no {what} at all; are --redis and --prefix right?"
+        super().__init__(f"no {what} {name!r}; {hint}")
+
+
+class Access:
+    """An operator's way to one Redis and one prefix.
+
+    Attributes:
+        connection: The connection; nothing is sent twice.
+        keys: The namespace.
+        settings: Limits that repairs need (retention, resend window).
+    """
+
+    def __init__(self, connection: Connection, keys: Keys, settings: Settings) -> None:
+        self.connection, self.keys, self.settings = connection, keys, settings
+
+    async def ask(self, calls: Sequence[Call[T]]) -> list[T]:
+        """Run calls, some hundred at a time.
+
+        Raises:
+            Unreachable, RedisRefused: The first that failed.
+        """
+        replies: list[T] = []
+        for begin in range(0, len(calls), CALLS_AT_ONCE):
+            replies += _sound(await self.connection.run_many(calls[begin : begin + CALLS_AT_ONCE]))
+        return replies
+
+    async def commands(self, commands: Sequence[tuple[str | bytes | int | float, ...]]) -> list[Any]:
+        """Run plain commands, some hundred at a time.
+
+        Raises:
+            Unreachable, RedisRefused: The first that failed.
+        """
+        replies: list[Any] = []
+        for begin in range(0, len(commands), CALLS_AT_ONCE):
+            replies += _sound(await self.connection.commands(commands[begin : begin + CALLS_AT_ONCE]))
+        return replies
+
+    async def clock(self) -> int:
+        """Redis's clock, ms."""
+        seconds, micros = await self.connection.command("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def layouts(self, queue: str | None = None) -> Mapping[str, int]:
+        """Return how many shards each queue has, by name; only one queue's if it is named.
+
+        Raises:
+            NotThere: There is no queue of that name.
+            UnsupportedSchema: A newer major version of capelin wrote it.
+        """
+        names = sorted(name.decode() for name in await self.connection.command("SMEMBERS", self.keys.queues))
+        wanted = names if queue is None else [name for name in names if name == queue]
+        if queue is not None and not wanted:
+            raise NotThere(what="queue", name=queue, known=names)
+        metas = await self.commands(
+            [("HMGET", self.keys.queue_meta(name), "shards", "schema") for name in wanted]
+        )
+        layouts: dict[str, int] = {}
+        for name, (shards, schema) in zip(wanted, metas, strict=True):
+            if schema is not None and int(schema) > SCHEMA:
+                raise UnsupportedSchema(queue=name, found=int(schema), supported=SCHEMA)
+            if shards is not None:  # else it was named a moment ago, and is about to be laid out
+                layouts[name] = int(shards)
+        return layouts
+
+    async def shards(self, queue: str | None = None) -> list[ShardKeys]:
+        """Return every shard, or those of one queue; the errors are those of ``layouts``."""
+        layouts = await self.layouts(queue)
+        return [self.keys.shard(name, shard) for name, shards in layouts.items() for shard in range(shards)]
+
+    async def surveys(self, queue: str | None = None) -> dict[ShardKeys, Survey]:
+        """Return how each shard stands; the errors are those of ``layouts``."""
+        shards = await self.shards(queue)
+        return dict(zip(shards, await self.ask([survey(shard) for shard in shards]), strict=True))
+
+
+@asynccontextmanager
+async def open_access(url: str, *, prefix: str, settings: Settings) -> AsyncGenerator[Access]:
+    """Open an operator's way to Redis.
+
+    Args:
+        url: Where Redis is.
+        prefix: What every key begins with.
+        settings: Limits that repairs need.
+
+    Raises:
+        InvalidURL, InvalidName: What was given is not allowed.
+
+    Example:
+        async with open_access("redis://localhost", prefix="capelin", settings=Settings()) as access:
+            for queue in await list_queues(access):
+                print(queue.queue, queue.waiting)
+    """
+    connection = connect(url, socket_timeout=settings.socket_timeout)
+    try:
+        yield Access(connection, Keys(prefix), settings)
+    finally:
+        await connection.close()
+
+
+def _sound(replies: list[Any]) -> list[Any]:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies

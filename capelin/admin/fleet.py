@@ -1,0 +1,98 @@
+"""Workers: who is in the fleet, what each runs and owns, and who died with jobs that are not back yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from capelin.admin.access import Access
+from capelin.records import moment
+from capelin.workers.fleet import Member, read_members
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStanding:
+    """How a worker stands.
+
+    Attributes:
+        alive: Whether it is a member of the fleet that gave a sign of life in time. One that is not, and has
+            jobs running, shuts down, drains a burst, or died; if it died, its jobs come back when its stakes
+            end.
+        app, host, pid, version: What it said of itself.
+        started: When it joined, by its own clock.
+        up_seconds: How long that is ago.
+        queues: The queues it serves.
+        slots: How many jobs it runs at a time.
+        running: How many it runs, by queue.
+        shards: The shards it owns, as ``queue:shard``.
+        tasks: The tasks it can run, with the digest of each signature.
+        seconds_left: For how long it counts as alive without another sign of life.
+    """
+
+    id: str
+    alive: bool
+    app: str = ""
+    host: str = ""
+    pid: int = 0
+    version: str = ""
+    started: datetime | None = None
+    up_seconds: float | None = None
+    queues: tuple[str, ...] = ()
+    slots: int = 0
+    running: Mapping[str, int] = field(default_factory=dict[str, int])
+    shards: tuple[str, ...] = ()
+    tasks: Mapping[str, str] = field(default_factory=dict[str, str])
+    seconds_left: float | None = None
+
+
+async def read_fleet(access: Access) -> Mapping[str, tuple[Member, int]]:
+    """Return the members of the fleet by id, each with the ms until which it counts as alive."""
+    flat, expiries = await access.commands(
+        [("HGETALL", access.keys.fleet_members), ("ZRANGE", access.keys.fleet_expiry, 0, -1, "WITHSCORES")]
+    )
+    until = {
+        name.decode(): int(float(score)) for name, score in zip(expiries[::2], expiries[1::2], strict=True)
+    }
+    return {name: (member, until.get(name, 0)) for name, member in read_members(flat).items()}
+
+
+async def list_workers(access: Access) -> list[WorkerStanding]:
+    """Return every member of the fleet, and whoever else has jobs in flight.
+
+    Raises:
+        Unreachable, RedisRefused: Redis could not be asked.
+    """
+    now = await access.clock()
+    fleet = await read_fleet(access)
+    running: dict[str, dict[str, int]] = {}
+    owned: dict[str, list[str]] = {}
+    for shard, found in (await access.surveys()).items():
+        for worker, jobs in found.running.items():
+            by_queue = running.setdefault(worker, {})
+            by_queue[shard.queue] = by_queue.get(shard.queue, 0) + jobs
+        if found.owner and found.expires > found.now:
+            owned.setdefault(found.owner, []).append(str(shard))
+    known = [
+        WorkerStanding(
+            id=member.id,
+            alive=expires > now,
+            app=member.app,
+            host=member.host,
+            pid=member.pid,
+            version=member.version,
+            started=moment(member.started),
+            up_seconds=max(0, now - member.started) / 1000,
+            queues=member.queues,
+            slots=member.slots,
+            running=running.get(member.id, {}),
+            shards=tuple(owned.get(member.id, ())),
+            tasks=member.tasks,
+            seconds_left=(expires - now) / 1000,
+        )
+        for member, expires in sorted(fleet.values(), key=lambda known: (known[0].started, known[0].id))
+    ]
+    others = [
+        WorkerStanding(id=worker, alive=False, running=jobs, shards=tuple(owned.get(worker, ())))
+        for worker, jobs in sorted(running.items())
+        if worker not in fleet
+    ]
+    return known + others

@@ -1,0 +1,123 @@
+"""Queues: how many jobs wait in each, how long, who serves it; pause and resume."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from capelin import lua
+from capelin.admin.access import Access
+from capelin.admin.fleet import read_fleet
+from capelin.lua.looking import Survey
+from capelin.priority import STREAMS
+from capelin.records import moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueStanding:
+    """How a queue stands, over all its shards.
+
+    Attributes:
+        shards: Into how many it is cut.
+        waiting: Jobs that wait for a worker.
+        waiting_by_priority: The same by stream: the priorities, and what came back (``returned``).
+        oldest: When the first of them began to wait; None when none does.
+        oldest_seconds: How long that is ago.
+        running: Jobs that run.
+        scheduled: Jobs that wait for their time.
+        followers: Jobs that wait for another's end.
+        parked: Jobs that no worker can run so far, by task.
+        dead: Jobs in the DLQ.
+        finished: Records of jobs that ended otherwise.
+        paused_shards: How many shards are paused: all, when the queue is.
+        workers: Ids of the workers that serve it.
+    """
+
+    queue: str
+    shards: int
+    waiting: int = 0
+    waiting_by_priority: Mapping[str, int] = field(default_factory=dict[str, int])
+    oldest: datetime | None = None
+    oldest_seconds: float | None = None
+    running: int = 0
+    scheduled: int = 0
+    followers: int = 0
+    parked: Mapping[str, int] = field(default_factory=dict[str, int])
+    dead: int = 0
+    finished: int = 0
+    paused_shards: int = 0
+    workers: tuple[str, ...] = ()
+
+    @property
+    def paused(self) -> bool:
+        """Whether nothing is taken from it."""
+        return self.paused_shards == self.shards
+
+
+async def list_queues(access: Access, queue: str | None = None) -> list[QueueStanding]:
+    """Return every queue's standing, by name; only one's if it is named.
+
+    Raises:
+        NotThere: There is no queue of that name.
+        Unreachable, RedisRefused: Redis could not be asked.
+    """
+    surveys = await access.surveys(queue)
+    now = await access.clock()
+    alive = [member for member, expires in (await read_fleet(access)).values() if expires > now]
+    by_queue: dict[str, list[Survey]] = {}
+    for shard, found in surveys.items():
+        by_queue.setdefault(shard.queue, []).append(found)
+    return [
+        _standing(name, found, [member.id for member in alive if name in member.queues])
+        for name, found in by_queue.items()
+    ]
+
+
+def _standing(queue: str, surveys: list[Survey], workers: Iterable[str]) -> QueueStanding:
+    by_priority = {name: sum(found.streams[name].waiting for found in surveys) for name in STREAMS}
+    entered = [
+        (standing.oldest, found.now)
+        for found in surveys
+        for standing in found.streams.values()
+        if standing.oldest is not None
+    ]
+    oldest, now = min(entered, default=(None, 0))
+    parked: dict[str, int] = {}
+    for found in surveys:
+        for task, count in found.parked.items():
+            parked[task] = parked.get(task, 0) + count
+    return QueueStanding(
+        queue=queue,
+        shards=len(surveys),
+        waiting=sum(by_priority.values()),
+        waiting_by_priority=by_priority,
+        oldest=None if oldest is None else moment(oldest),
+        oldest_seconds=None if oldest is None else max(0, now - oldest) / 1000,
+        running=sum(sum(found.running.values()) for found in surveys),
+        scheduled=sum(found.scheduled for found in surveys),
+        followers=sum(found.followers for found in surveys),
+        parked=parked,
+        dead=sum(found.dead for found in surveys),
+        finished=sum(found.finished for found in surveys),
+        paused_shards=sum(found.paused is not None for found in surveys),
+        workers=tuple(sorted(workers)),
+    )
+
+
+async def pause_queue(access: Access, queue: str) -> bool:
+    """Stop taking jobs from a queue; those that run go on, and new ones are accepted.
+
+    Returns:
+        Whether that changed anything.
+
+    Raises:
+        NotThere: There is no queue of that name.
+        Unreachable, RedisRefused: Some of its shards may not be paused.
+    """
+    shards = await access.shards(queue)
+    since = await access.clock()
+    return any(await access.ask([lua.pause(shard, since=since) for shard in shards]))
+
+
+async def resume_queue(access: Access, queue: str) -> bool:
+    """End a queue's pause; returns and raises as ``pause_queue``."""
+    return any(await access.ask([lua.resume(shard) for shard in await access.shards(queue)]))
