@@ -115,11 +115,12 @@ class Ends:
         while not wait.ended.done():
             try:
                 async with self._connection.subscribe(wait.channel) as messages:
-                    await self._look_at([wait])
+                    # A look that is not answered has not marked the job either: all over again.
+                    wait.settle(await self.look(wait.shard, wait.uid))
                     patience = Patience()
                     while not wait.ended.done():
                         await anext(messages)
-                        await self._look_at([wait])
+                        wait.settle(await self.look(wait.shard, wait.uid))
             except Unreachable:
                 await patience.pause()
             except Exception as error:  # noqa: BLE001 -- whoever waits gets it

@@ -96,7 +96,6 @@ class Heartbeat:
         self._version = -1
         self._wanted: set[ShardKeys] = set()
         self._staked: set[ShardKeys] = set()
-        self._seen: set[ShardKeys] = set()
         self._unsure: dict[ShardKeys, int] = {}
         self._unknown: dict[ShardKeys, set[tuple[str, int]]] = {}
         self._poke = asyncio.Event()
@@ -187,7 +186,10 @@ class Heartbeat:
 
     async def sign_off(self, connection: Connection) -> None:
         """The last word of a worker that has nothing running: its stakes and consumers go."""
-        shards = list(dict.fromkeys([*self._staked, *self._seen]))
+        # All of them: what it took and finished between two renewals, or stole, no renewal has seen.
+        shards = [
+            self._keys.shard(queue, shard) for queue, count in self._layouts.items() for shard in range(count)
+        ]
         for reply in await connection.run_many(
             [lua.leave(shard, worker=self._member.id) for shard in shards]
         ):
@@ -199,7 +201,6 @@ class Heartbeat:
         while self._unanswered:
             self._unsure[self._unanswered.popleft()] = _ROUNDS_UNTIL_SURE
         shards = list(dict.fromkeys([*self._ownership.shards, *running, *self._unsure, *self._staked]))
-        self._seen.update(shards)
         calls: list[Call[Any]] = []
         member = self._joins and not stalled and not self._leaving
         if member:

@@ -5,6 +5,7 @@ For tests that promise few commands: an idle fleet that does not poll, a job tha
 
 import re
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from tests.support.waiting import wait_until_sync
 _CALLS = re.compile(r"calls=(\d+)")
 # The counter's own questions.
 _OWN = {"info", "monitor"}
+_MARKER = "end-of-recording"
 
 
 def command_totals(servers: Iterable[RedisServer]) -> Counter[str]:
@@ -94,7 +96,7 @@ class CommandRecorder:
     @property
     def commands(self) -> list[Command]:
         """What has been recorded so far."""
-        return [_parse(line) for line in list(self._lines)]
+        return [_parse(line) for line in list(self._lines) if _MARKER not in line]
 
     def sent(self, *names: str) -> list[Command]:
         """Commands that clients sent (scripts' own left out), only those named if any are."""
@@ -111,16 +113,15 @@ class CommandRecorder:
         except (OSError, ValueError):
             return  # closed by __exit__, or the server died
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Return once everything that the server ran before this call is recorded."""
-        marker = f"end-of-recording-{id(self)}"
+        marker = f"{_MARKER}-{uuid.uuid4().hex}"
         if self._server.answering:
             self._server.command("ECHO", marker)
             wait_until_sync(
                 lambda: any(marker in line for line in self._lines),
                 description="MONITOR to show the last command",
             )
-            self._lines = [line for line in self._lines if marker not in line]
 
     def __enter__(self) -> Self:
         self._connection = self._server.connect()
@@ -135,7 +136,7 @@ class CommandRecorder:
     ) -> None:
         try:
             if kind is None:
-                self._flush()
+                self.flush()
         finally:
             if self._connection is not None:
                 self._connection.close()

@@ -50,7 +50,7 @@ def _pattern(name: str, regex: str, reason: str) -> Pattern:
 PATTERNS = (
     _pattern(
         "stream",
-        rf"{_SHARD}:stream:(returned|critical|high|normal|low)",
+        rf"{_SHARD}:stream:(returned|critical|high|normal|low|unparked)",
         "lives as long as its queue; its entries go with their jobs",
     ),
     _pattern("scheduled", rf"{_SHARD}:scheduled", "waiting jobs, each leaves when it is due"),

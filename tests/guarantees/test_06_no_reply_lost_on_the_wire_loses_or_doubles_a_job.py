@@ -1,0 +1,345 @@
+"""Guarantee 6: no reply lost on the wire loses or doubles a job.
+
+For each script that clients and workers call, Redis carries it out and its reply is cut off on the way back,
+together with every reply behind it on that connection. Whatever was cut, each job starts once and is recorded
+once. (A start whose delivery was cut begins later, by adoption; it is still one start.)
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import capelin.lua
+from capelin import Capelin, Reject, Tasks, current_job
+from capelin.errors import JobCancelled, JobFailed, Unreachable
+from capelin.ids import JobId
+from capelin.lua import NewJob, Replayed
+from capelin.lua.loader import load
+from capelin.records import Cancellation, JobStatus
+from capelin.workers import upkeep
+from tests.support.census import recordings, take_census
+from tests.support.commands import CommandRecorder
+from tests.support.ledger import Ledger, noting_starts
+from tests.support.proxy import Fault, RedisProxy, mentions
+from tests.support.servers import RedisServer
+from tests.support.waiting import wait_until
+from tests.support.workers import QUICK, LocalWorker, RunningWorker
+
+JOBS = 20
+SHARDS = 8
+# The owner's waits do not end by themselves while a test runs: the next take is the one that delivers.
+SETTINGS = QUICK.model_copy(update={"block": 4.0})
+
+group = Tasks()
+broken: set[int] = set()
+
+
+@group.task
+async def add(number: int) -> int:
+    return number + 1
+
+
+@group.task
+async def report(number: int) -> int:
+    await current_job().progress(0.5, "half way")
+    return number + 1
+
+
+@group.task
+async def mend(number: int) -> int:
+    if number in broken:
+        raise Reject("broken")
+    return number + 1
+
+
+@group.task
+async def run_until_cancelled() -> None:
+    await asyncio.Event().wait()
+
+
+@dataclass(kw_only=True)
+class World:
+    """A Redis behind a proxy, an app and its workers, and what must have become of its jobs in the end."""
+
+    server: RedisServer
+    proxy: RedisProxy
+    app: Capelin[None]
+    ledger: Ledger
+    recorder: CommandRecorder
+    begin: RunningWorker
+    workers: list[LocalWorker] = field(default_factory=list[LocalWorker])
+    faults: list[Fault] = field(default_factory=list[Fault])
+    jobs: set[str] = field(default_factory=set[str])
+    starts: Counter[tuple[str, int]] = field(default_factory=Counter[tuple[str, int]])
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+
+    def cut(self, script: str) -> None:
+        """Order that the reply of the next call of a script is cut off."""
+        self.faults.append(self.proxy.cut_reply_after(mentions("EVALSHA", load(script).sha)))
+
+    async def was_cut(self) -> None:
+        """Return once every ordered fault has hit."""
+        await wait_until(
+            lambda: all(fault.hits for fault in self.faults), description="replies to be cut off"
+        )
+
+    async def start(self, app: Capelin[None] | None = None) -> LocalWorker:
+        """Start a worker; the first one is given the time to wait on every shard."""
+        worker = await self.begin(app or self.app, settings=SETTINGS)
+        self.workers.append(worker)
+        if len(self.workers) == 1:
+            await wait_until(self._waits_everywhere, description="the owner's note in every shard")
+        return worker
+
+    def expect(self, job: str, *kinds: str, tokens: tuple[int, ...] = (1,)) -> None:
+        """Say which starts and which recorded outcomes a job must have had in the end."""
+        self.jobs.add(job)
+        self.starts.update((job, token) for token in tokens)
+        self.outcomes.update((job, kind) for kind in kinds)
+
+    async def work(self) -> None:
+        """Enqueue plain jobs and wait for their results."""
+        jobs = await self.app.enqueue([add.job(number) for number in range(JOBS)])
+        assert [await job.result(timeout=20) for job in jobs] == [number + 1 for number in range(JOBS)]
+        for job in jobs:
+            self.expect(job.id, "complete")
+
+    async def end(self) -> None:
+        """Stop the workers. Nothing but what was expected was started, and nothing but that recorded."""
+        for worker in self.workers:
+            await worker.stop()
+        await self.app.close()
+        assert [fault.hits for fault in self.faults] == [1] * len(self.faults)
+        self.recorder.flush()
+        assert self.ledger.starts() == self.starts
+        assert recordings(self.recorder) == self.outcomes
+        census = take_census(self.server)
+        assert census.misplaced == []
+        assert set(census.jobs) == self.jobs
+
+    def _waits_everywhere(self) -> bool:
+        metas = [self.app.keys.shard("default", shard).meta for shard in range(SHARDS)]
+        with self.server.connect() as redis:
+            return all(redis.pipeline(*[("HEXISTS", meta, "note") for meta in metas]))
+
+
+@pytest.fixture
+async def world(
+    redis_server: RedisServer,
+    proxied: Callable[[str], RedisProxy],
+    ledger: Ledger,
+    running_worker: RunningWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[World]:
+    monkeypatch.setattr(upkeep, "_RETAIN_EVERY", 0.2)  # else 10 s
+    proxy = proxied(redis_server.url)
+    app = Capelin(proxy.url, name="cut", middleware=[noting_starts(ledger)], settings=SETTINGS)
+    app.include(group)
+    broken.clear()
+    with CommandRecorder(redis_server) as recorder:
+        yield World(
+            server=redis_server, proxy=proxy, app=app, ledger=ledger, recorder=recorder, begin=running_worker
+        )
+        await app.close()
+
+
+async def a_worker_starts(world: World, script: str) -> None:
+    world.cut(script)
+    await world.start()
+    await world.was_cut()
+    await world.work()
+
+
+async def jobs_run(world: World, script: str) -> None:
+    await world.start()
+    world.cut(script)
+    await world.work()
+    await world.was_cut()
+    await world.work()
+
+
+async def a_worker_stops(world: World, script: str) -> None:
+    worker = await world.start()
+    await world.work()
+    world.cut(script)
+    await worker.stop()
+
+
+async def a_delivery_was_lost(world: World, script: str) -> None:
+    await world.start()
+    world.cut("take")
+    world.cut(script)
+    await world.work()
+    await world.was_cut()
+
+
+async def a_waiting_job_is_cancelled(world: World, script: str) -> None:
+    await world.start()
+    job = await add.options(delay=60).enqueue(0)
+    world.cut(script)
+    assert await job.cancel() is Cancellation.CANCELLED
+    world.expect(job.id, tokens=())
+    await world.work()
+
+
+async def a_running_job_is_cancelled(world: World, script: str) -> None:
+    await world.start()
+    job = await run_until_cancelled.enqueue()
+    await wait_until(lambda: world.ledger.starts_of()[job.id], description="the job to run")
+    world.cut(script)
+    assert await job.cancel() is Cancellation.REQUESTED
+    with pytest.raises(JobCancelled):
+        await job.result(timeout=20)
+    world.expect(job.id, "cancel")
+    await world.work()
+
+
+async def a_dead_job_is_replayed(world: World, script: str) -> None:
+    await world.start()
+    broken.add(1)
+    job = await mend.enqueue(1)
+    with pytest.raises(JobFailed):
+        await job.result(timeout=20)
+    broken.clear()
+    world.cut(script)
+    with pytest.raises(Unreachable):  # whoever asked is told that it may or may not have happened
+        await world.app.client().replay(JobId.parse(job.id))
+    verdict, _ = await world.app.client().replay(JobId.parse(job.id))
+    assert verdict is Replayed.REFUSED
+    assert await job.result(timeout=20) == 2
+    world.expect(job.id, "dead", "complete", tokens=(1, 2))
+    await world.work()
+
+
+async def a_job_tells_its_progress(world: World, script: str) -> None:
+    await world.start()
+    world.cut(script)
+    job = await report.enqueue(1)
+    assert await job.result(timeout=20) == 2
+    assert (await job.info()).progress == (0.5, "half way")
+    world.expect(job.id, "complete")
+    await world.work()
+
+
+async def a_dead_workers_jobs_come_back(world: World, script: str) -> None:
+    shard = world.app.keys.shard("default", 3)
+    client = world.app.client()
+    await client.queues.open(["default"])
+    rows = [NewJob(f"dead-{number}", "add", args=f"[[{number}],{{}}]") for number in range(5)]
+    await client.connection.run(capelin.lua.enqueue(shard, most=None, resend_window=120_000, jobs=rows))
+    await client.connection.run(
+        capelin.lua.take(
+            shard,
+            worker="dead",
+            count=5,
+            ttl=500,
+            waits=False,
+            older_than=None,
+            resend_window=120_000,
+            default_retention=60_000,
+            critical=0,
+            high=0,
+            normal=5,
+            low=0,
+        )
+    )
+    world.cut(script)
+    await world.start()
+    for row in rows:
+        job = world.app.job(shard.job_id(row.uid), add)
+        await job.result(timeout=20)
+        world.expect(job.id, "reaped", "complete", tokens=(2,))
+    await world.was_cut()
+    await world.work()
+
+
+async def an_abler_worker_joins(world: World, script: str) -> None:
+    await world.start()
+    jobs = [await world.app.task_named("later").enqueue(number) for number in range(5)]
+
+    async def parked() -> bool:
+        return [await job.status() for job in jobs] == [JobStatus.PARKED] * len(jobs)
+
+    await wait_until(parked, description="the jobs to be parked")
+    newer = Capelin(
+        world.proxy.url, name="newer", middleware=[noting_starts(world.ledger)], settings=SETTINGS
+    )
+
+    @newer.task
+    async def later(number: int) -> int:
+        return number + 1
+
+    world.cut(script)
+    await world.start(newer)
+    for number, job in enumerate(jobs):
+        assert await job.result(timeout=20) == number + 1
+        world.expect(job.id, "park", "complete", tokens=(2,))
+    await world.was_cut()
+
+
+Act = Callable[[World, str], Awaitable[None]]
+CUTS: list[tuple[str, Act]] = [
+    ("open_queue", a_worker_starts),
+    ("open_queue", jobs_run),
+    ("fleet_beat", a_worker_starts),
+    ("fleet_beat", jobs_run),
+    ("lease_acquire", a_worker_starts),
+    ("take", a_worker_starts),
+    ("enqueue", jobs_run),
+    ("take", jobs_run),
+    ("finish", jobs_run),
+    ("renew", jobs_run),
+    ("watch", jobs_run),
+    ("retain", jobs_run),
+    ("progress", a_job_tells_its_progress),
+    ("cancel", a_waiting_job_is_cancelled),
+    ("cancel", a_running_job_is_cancelled),
+    ("replay", a_dead_job_is_replayed),
+    ("adopt", a_delivery_was_lost),
+    ("reap", a_dead_workers_jobs_come_back),
+    ("unpark", an_abler_worker_joins),
+    ("lease_release", a_worker_stops),
+    ("fleet_leave", a_worker_stops),
+    ("leave", a_worker_stops),
+]
+# An operator's, who sees the error and asks again; and the leases of leaders, of which a worker that only works
+# has none.
+NOT_CUT = {"pause", "resume", "purge", "browse", "survey", "lease_renew"}
+ADOPTED = {("take", jobs_run), ("adopt", a_delivery_was_lost), ("unpark", an_abler_worker_joins)}
+
+
+@pytest.mark.parametrize(
+    ("script", "act"), [pytest.param(*cut, id=f"{cut[0]}-when-{cut[1].__name__}") for cut in CUTS]
+)
+async def test_each_job_starts_once_and_is_recorded_once_though_a_reply_was_cut_off(
+    world: World, script: str, act: Act, logged: list[MutableMapping[str, Any]]
+) -> None:
+    await act(world, script)
+    await world.end()
+    adopted = [line for line in logged if line["event"] == "adopts starts whose delivery was lost"]
+    assert adopted or (script, act) not in ADOPTED
+
+
+def test_every_script_has_its_reply_cut_off_or_is_known_not_to_be_a_workers_or_clients() -> None:
+    scripts = {path.stem for path in Path(capelin.lua.__file__).parent.glob("*.lua")}
+    assert {script for script, _ in CUTS} | NOT_CUT == scripts
+    assert not {script for script, _ in CUTS} & NOT_CUT
+
+
+async def test_many_lost_replies_of_all_scripts_at_once_lose_and_double_nothing(world: World) -> None:
+    await world.start()
+    faults = [
+        world.proxy.cut_reply_after(mentions("EVALSHA", load(script).sha), times=3)
+        for script in ("enqueue", "take", "finish", "renew", "watch", "adopt")
+    ]
+    for _ in range(3):
+        await world.work()
+    for fault in faults:
+        assert fault.hits
+        fault.lift()
+    await world.end()
