@@ -307,8 +307,8 @@ CUTS: list[tuple[str, Act]] = [
     ("fleet_leave", a_worker_stops),
     ("leave", a_worker_stops),
 ]
-# An operator's, who sees the error and asks again; and the leases of leaders, of which a worker that only works
-# has none.
+# An operator's, who sees the error and asks again; and the leases of leaders, of which a worker that only
+# works has none.
 NOT_CUT = {"pause", "resume", "purge", "browse", "survey", "lease_renew"}
 ADOPTED = {("take", jobs_run), ("adopt", a_delivery_was_lost), ("unpark", an_abler_worker_joins)}
 

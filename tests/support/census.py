@@ -1,7 +1,8 @@
 """Where every job stands, read from the raw keys: nothing of capelin is asked.
 
-Guarantee 1 says that a job is at every moment in exactly one place. A census finds every place of every job, and
-tells which job is in none, in two, or in one that its status does not go with. Take it when nothing moves.
+Guarantee 1 says that a job is at every moment in exactly one place. A census finds every place of every
+job, and tells which job is in none, in two, or in one that its status does not go with. Take it when
+nothing moves.
 """
 
 import re

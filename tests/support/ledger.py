@@ -1,7 +1,7 @@
 """What tasks of tests write down, from any process, line by line.
 
-A line survives the death of whoever wrote it. Counting in Redis would count on what is being tested, and a list in
-memory dies with its worker.
+A line survives the death of whoever wrote it. Counting in Redis would count on what is being tested, and a
+list in memory dies with its worker.
 """
 
 import os
