@@ -5,6 +5,7 @@ An app has one binding of its own, made when first needed; ``testing`` puts anot
 
 import os
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
@@ -91,8 +92,9 @@ class Binding:
         check_url(url)
         self.url, self.keys = url, Keys(prefix)
         self.check_round_trip = check_round_trip
-        self._describe = describe
-        self.clients = Clients(self._new_client)
+        self.clients = Clients(
+            partial(Client, url=url, keys=self.keys, settings=self.settings, describe=describe)
+        )
         self.portal = Portal()
 
     def __repr__(self) -> str:
@@ -105,9 +107,6 @@ class Binding:
     def close_sync(self) -> None:
         """Close what code without an event loop uses."""
         self.portal.close()
-
-    def _new_client(self) -> Client:
-        return Client(url=self.url, keys=self.keys, settings=self.settings, describe=self._describe)
 
 
 def _problem(error: Any) -> str:

@@ -10,14 +10,9 @@ from capelin.tasks import Tasks
 
 
 class Includes:
-    """Import paths that are still to be imported.
+    """Import paths that are still to be imported."""
 
-    Args:
-        include: Takes the groups of tasks that an imported module holds.
-    """
-
-    def __init__(self, include: Callable[[Tasks], None]) -> None:
-        self._include = include
+    def __init__(self) -> None:
         self._pending: list[str] = []
         self._lock = threading.RLock()  # a module that is being imported may ask for the app's tasks
 
@@ -35,8 +30,11 @@ class Includes:
             )
         self._pending.append(path)
 
-    def load(self) -> None:
+    def load(self, include: Callable[[Tasks], None]) -> None:
         """Import what is pending, once.
+
+        Args:
+            include: Takes the groups of tasks that an imported module holds.
 
         Raises:
             ConfigurationError: There is no such module, or no such group in it.
@@ -46,21 +44,22 @@ class Includes:
             return
         with self._lock:
             while self._pending:
-                self._load(self._pending[0])
+                _load(self._pending[0], include)
                 self._pending.pop(0)
 
-    def _load(self, path: str) -> None:
-        name, _, group = path.partition(":")
-        module = _imported(name)
-        if not group:
-            for value in list(vars(module).values()):
-                if isinstance(value, Tasks):
-                    self._include(value)
-            return
-        found: object = getattr(module, group, None)
-        if not isinstance(found, Tasks):
-            raise ConfigurationError(f"include: {path!r} names no Tasks(...)")
-        self._include(found)
+
+def _load(path: str, include: Callable[[Tasks], None]) -> None:
+    name, _, group = path.partition(":")
+    module = _imported(name)
+    if not group:
+        for value in list(vars(module).values()):
+            if isinstance(value, Tasks):
+                include(value)
+        return
+    found: object = getattr(module, group, None)
+    if not isinstance(found, Tasks):
+        raise ConfigurationError(f"include: {path!r} names no Tasks(...)")
+    include(found)
 
 
 def _imported(name: str) -> ModuleType:

@@ -116,11 +116,14 @@ class Capelin(AppTasks, Generic[Resources]):
         self._prefix = None if prefix is None else check_name("prefix", prefix)
         self._name = None if name is None else check_name("app", name)
         self._made_in = _module_of_caller()
-        self._includes = Includes(self._include_group)
+        self._includes = Includes()
         for path in (include,) if isinstance(include, str) else include:
             self._includes.add(path)
         self.middleware = checked_middleware(middleware)
         self._slot: ResourceSlot[Resources] = ResourceSlot(self._name or self._made_in, lifespan)
+        # Nothing in here holds the app: one that only includes groups goes with its last reference,
+        # so that a test's app does not make the tasks of the next one's groups ambiguous.
+        self._describe = partial(_describe_task, self.registry, self.defaults)
         self._own: Binding | None = None
         self._rebound: list[Binding] = []
 
@@ -168,7 +171,7 @@ class Capelin(AppTasks, Generic[Resources]):
         Raises:
             ConfigurationError: An included module does not exist.
         """
-        self._includes.load()
+        self._includes.load(self._include_group)
         return self.registry
 
     @property
@@ -375,16 +378,9 @@ class Capelin(AppTasks, Generic[Resources]):
             return (here or self._rebound)[-1]
         if self._own is None:
             self._own = Binding(
-                url=self._url, prefix=self._prefix, settings=self._settings, describe=self.describe_task
+                url=self._url, prefix=self._prefix, settings=self._settings, describe=self._describe
             )
         return self._own
-
-    def describe_task(self, task: str) -> tuple[str, str]:
-        """Return a task's digest and priority; each empty when this process does not know the task."""
-        known: Task[..., Any] | None = self.registry.get(task)
-        if known is None:
-            return "", ""
-        return known.signature.digest, str(known.effective(self.defaults).priority)
 
     def _include_group(self, group: Tasks) -> None:
         super().include(group)
@@ -413,6 +409,14 @@ class Capelin(AppTasks, Generic[Resources]):
                 enqueued.append(self._handle(request, placed))
         kind = QueueFull if all(isinstance(cause, Full) for cause in causes) else EnqueueError
         return kind(enqueued=enqueued, unsent=unsent, causes=causes)
+
+
+def _describe_task(registry: TaskRegistry, defaults: TaskOptions, task: str) -> tuple[str, str]:
+    """Return a task's digest and priority; both empty for one that is not known."""
+    known: Task[..., Any] | None = registry.get(task)
+    if known is None:
+        return "", ""
+    return known.signature.digest, str(known.effective(defaults).priority)
 
 
 def _module_of_caller() -> str:

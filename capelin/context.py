@@ -81,6 +81,7 @@ class JobContext:
             deadline: The same.
             headers: The same.
             parent_id: The same.
+            correlation_id: The same; the id when it is not given.
             is_leader: Tells whether this worker leads the scheduler at the moment.
             is_cancelled: Tells whether somebody asked to cancel the job. Called from any thread.
             report: Writes the progress (a fraction, a message) to the job's record.
