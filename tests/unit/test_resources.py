@@ -3,7 +3,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ class Others:
 
 
 @asynccontextmanager
-async def with_app(app: list[str]) -> AsyncIterator[Resources]:
+async def with_app(app: list[str]) -> AsyncGenerator[Resources]:
     app.append("opened")
     try:
         yield Resources(db="real")
@@ -35,7 +35,7 @@ async def with_app(app: list[str]) -> AsyncIterator[Resources]:
 
 
 @asynccontextmanager
-async def with_nothing() -> AsyncIterator[Others]:
+async def with_nothing() -> AsyncGenerator[Others]:
     yield Others()
 
 
@@ -60,7 +60,7 @@ async def test_a_lifespan_may_take_nothing() -> None:
 
 async def test_a_lifespan_may_have_parameters_with_defaults() -> None:
     @asynccontextmanager
-    async def lifespan(app: object = None, *, size: int = 5) -> AsyncIterator[tuple[object, int]]:
+    async def lifespan(app: object = None, *, size: int = 5) -> AsyncGenerator[tuple[object, int]]:
         yield (app, size)
 
     slot = ResourceSlot("shop", lifespan)
@@ -171,12 +171,19 @@ async def test_an_error_within_closes_it() -> None:
         slot.get()
 
 
-async def no_context_manager(_app: object) -> AsyncIterator[Others]:
+async def no_context_manager(_app: object) -> AsyncGenerator[Others]:
     yield Others()
 
 
 async def a_coroutine(_app: object) -> Others:
     return Others()
+
+
+def takes_two(_app: object, _more: object) -> None: ...
+
+
+def returns_a_number(_app: object) -> int:
+    return 5
 
 
 @pytest.mark.parametrize(
@@ -185,7 +192,7 @@ async def a_coroutine(_app: object) -> Others:
         (no_context_manager, "put @asynccontextmanager above it"),
         (a_coroutine, "put @asynccontextmanager above it"),
         (5, "expected a callable that takes the app"),
-        (lambda _app, _more: None, "it is called with the app, or with nothing"),
+        (takes_two, "it is called with the app, or with nothing"),
     ],
 )
 def test_what_cannot_be_a_lifespan_is_refused(lifespan: Any, why: str) -> None:
@@ -196,7 +203,7 @@ def test_what_cannot_be_a_lifespan_is_refused(lifespan: Any, why: str) -> None:
 
 
 async def test_a_lifespan_that_returns_something_else_is_refused() -> None:
-    lifespan: Any = lambda _app: 5  # noqa: E731
+    lifespan: Any = returns_a_number
 
     with pytest.raises(InvalidOption, match="it must return an async context manager"):
         async with ResourceSlot("shop", lifespan).opened(object()):
