@@ -1,28 +1,28 @@
 """The consumer: turns of one pipeline each, which records the outcomes that came in meanwhile and takes new
 jobs (group commit).
 
-It wakes when a start ends, a shard becomes ready or an hour strikes, never on a poll. An outcome whose
-    reply was lost is sent again until Redis answers: `finish` recognises a repeat. A take whose reply was
-    lost leaves its shard `uncertain`, so that its stake is kept until the renewals have brought home what
-    was taken.
+It wakes when a start ends, a shard becomes ready or an hour strikes, never on a poll. A take whose reply
+was lost leaves its shard `uncertain`, so that its stake is kept until the renewals have brought home what
+was taken.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
 
 from capelin import lua
 from capelin.connection import Connection
-from capelin.errors import RedisRefused, Unreachable
+from capelin.errors import Unreachable
 from capelin.keys import ShardKeys
-from capelin.lua import Call, Delivery, KnownTask, OutcomeRow, Taken, Verdict
+from capelin.lua import Call, Delivery, KnownTask, OutcomeRow, Taken
 from capelin.workers.backoff import Backoff
 from capelin.workers.limits import Limits
 from capelin.workers.ready import MOST_A_CALL, Ready, Visit
-from capelin.workers.running import Running, Stage, Start, Stop
+from capelin.workers.recording import Recorder
+from capelin.workers.running import Running, Start, Stop
 from capelin.workers.slots import Slots
 from capelin.workers.weights import Weights
 
@@ -57,7 +57,7 @@ class Consumer:
 
     Args:
         worker: This worker's id.
-        layouts: Number of shards by queue.
+        recorder: Records the outcomes.
     """
 
     def __init__(
@@ -66,26 +66,22 @@ class Consumer:
         *,
         worker: str,
         limits: Limits,
-        layouts: Mapping[str, int],
         slots: Slots,
         running: Running,
         owned: Owned,
         weights: Weights,
+        recorder: Recorder,
         queue_weights: Mapping[str, int] | None = None,
         known_tasks: Iterable[KnownTask] = (),
-        on_parked: Callable[[Start, str], None] | None = None,
-        on_recorded: Callable[[Start, OutcomeRow, Verdict], None] | None = None,
     ) -> None:
         self._connection = connection
         self._worker = worker
         self._limits = limits
-        self._layouts = dict(layouts)
         self._slots = slots
         self._running = running
         self._owned = owned
         self._weights = weights
-        self._on_parked = on_parked
-        self._on_recorded = on_recorded
+        self.recorder = recorder
         self.ready = Ready(queue_weights)
         self.executor: Executes | None = None
         self.uncertain: deque[ShardKeys] = deque()
@@ -94,12 +90,9 @@ class Consumer:
         self.taking = True
         self.turns = 0
         self.begun = 0
-        self._outcomes: dict[ShardKeys, deque[tuple[Start, OutcomeRow]]] = {}
+        self._draining = False
         self._bell = asyncio.Event()
         self._asked = 0
-        self._recording = 0
-        self._flushed = asyncio.Event()
-        self._flushed.set()
         self._backoff = Backoff()
 
     # What others tell the consumer.
@@ -123,30 +116,21 @@ class Consumer:
         self._slots.give(start.pool)
         if row is None or start.stop is Stop.LOST:
             self._running.remove(start)
-        elif start.stage is Stage.RUNNING:
-            start.stage = Stage.ENDING
-            self._outcomes.setdefault(start.shard, deque()).append((start, row))
-            self._flushed.clear()
+        else:
+            self.recorder.add(start, row)
         self._bell.set()
 
     def abandon(self, start: Start, row: OutcomeRow) -> None:
         """Record an outcome for a start whose thread cannot be stopped: the thread keeps its slot until it
         returns.
         """
-        if start.stage is Stage.RUNNING:
-            start.stage = Stage.ENDING
-            self._outcomes.setdefault(start.shard, deque()).append((start, row))
-            self._flushed.clear()
-            self._bell.set()
-
-    async def flushed(self) -> None:
-        """Wait until every outcome is recorded."""
-        await self._flushed.wait()
+        self.recorder.add(start, row)
+        self._bell.set()
 
     @property
     def drained(self) -> bool:
         """Nothing runs, nothing is to be recorded, and no shard is known to have work."""
-        return not (len(self.ready) or len(self._running) or self._outcomes or self.to_unpark)
+        return not (len(self.ready) or len(self._running) or self.to_unpark)
 
     # The loop.
 
@@ -168,6 +152,7 @@ class Consumer:
     async def drain(self, shards: Iterable[ShardKeys]) -> None:
         """Run what is due in these shards, and what comes of it, until a look at all finds nothing."""
         every = list(shards)
+        self._draining = True
         while True:
             before = self.begun
             for shard in every:
@@ -195,15 +180,8 @@ class Consumer:
 
     async def turn(self) -> bool:
         """One pipeline: record, take, start. False when there was nothing to send."""
-        outcomes, self._outcomes = self._outcomes, {}
-        calls: list[Call[Any]] = []
-        records: list[tuple[ShardKeys, list[tuple[Start, OutcomeRow]]]] = []
-        for shard, waiting in outcomes.items():
-            rows = list(waiting)
-            for begin in range(0, len(rows), MOST_A_CALL):
-                batch = rows[begin : begin + MOST_A_CALL]
-                records.append((shard, batch))
-                calls.append(self._finish(shard, [row for _, row in batch]))
+        batches = self.recorder.next_batches()
+        calls: list[Call[Any]] = [self.recorder.call(batch) for batch in batches]
         visits = self.ready.plan(self._free()) if self.taking else []
         calls.extend(self._take(visit) for visit in visits)
         asked = sum(visit.count for visit in visits)
@@ -214,40 +192,25 @@ class Consumer:
         self.turns += 1
         asked += sum(visit.count for visit in unparks)
         self._asked += asked
-        self._recording += len(records)
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
-            self._unanswered(records)
+            self.recorder.unanswered(batches)
             self.uncertain.extend(visit.shard for visit in (*visits, *unparks))
             raise
         finally:
             self._asked -= asked
-            self._recording -= len(records)
-        lost = self._read_finishes(records, replies[: len(records)])
-        taken = replies[len(records) : len(records) + len(visits)]
-        for visit, reply in zip(visits, taken, strict=True):
+        lost = self.recorder.read(batches, replies[: len(batches)])
+        first, last = len(batches), len(batches) + len(visits)
+        for visit, reply in zip(visits, replies[first:last], strict=True):
             lost |= self._read_take(visit, reply)
-        for visit, reply in zip(unparks, replies[len(records) + len(visits) :], strict=True):
+        for visit, reply in zip(unparks, replies[last:], strict=True):
             lost |= self._read_unpark(visit, reply)
-        if not self._outcomes and not self._recording:
-            self._flushed.set()
         if lost:
             await self._backoff.sleep()
         else:
             self._backoff.reset()
         return True
-
-    def _finish(self, shard: ShardKeys, rows: list[OutcomeRow]) -> Call[list[Verdict]]:
-        limits = self._limits
-        return lua.finish(
-            shard,
-            worker=self._worker,
-            resend_window=limits.resend_window,
-            default_retention=limits.default_retention,
-            most_finished=limits.most_finished(self._layouts.get(shard.queue, 1)),
-            outcomes=rows,
-        )
 
     def _take(self, visit: Visit, *, older_than: int | None = None) -> Call[Taken]:
         limits = self._limits
@@ -307,45 +270,6 @@ class Consumer:
         idle = self._owned.idle_others
         return idle > 0 and self._slots.running > self._slots.total // (1 + idle)
 
-    def _unanswered(self, records: list[tuple[ShardKeys, list[tuple[Start, OutcomeRow]]]]) -> None:
-        for shard, batch in records:
-            waiting = self._outcomes.setdefault(shard, deque())
-            waiting.extendleft(reversed(batch))
-
-    def _read_finishes(
-        self, records: list[tuple[ShardKeys, list[tuple[Start, OutcomeRow]]]], replies: list[Any]
-    ) -> bool:
-        lost = False
-        for (shard, batch), reply in zip(records, replies, strict=True):
-            if isinstance(reply, Exception):
-                lost = True
-                self._refused_finish(shard, batch, reply)
-                continue
-            for (start, row), verdict in zip(batch, reply, strict=True):
-                self._running.remove(start)
-                if verdict is Verdict.STALE or verdict is Verdict.TORN:
-                    log.warning(
-                        "outcome refused",
-                        job=start.job_id,
-                        token=start.token,
-                        outcome=row.kind,
-                        verdict=str(verdict),
-                    )
-                elif self._on_recorded is not None:
-                    self._on_recorded(start, row, verdict)
-                if row.kind == "park" and verdict is Verdict.RECORDED and self._on_parked is not None:
-                    self._on_parked(start, str(row.body))
-        return lost
-
-    def _refused_finish(
-        self, shard: ShardKeys, batch: list[tuple[Start, OutcomeRow]], error: Exception
-    ) -> None:
-        if not isinstance(error, (Unreachable, RedisRefused)):
-            log.error("recording failed", shard=str(shard), error=repr(error))
-        elif isinstance(error, RedisRefused):
-            log.error("redis refused to record outcomes; trying again", shard=str(shard), error=str(error))
-        self._unanswered([(shard, batch)])
-
     def _read_take(self, visit: Visit, reply: Any) -> bool:
         shard = visit.shard
         if isinstance(reply, Exception):
@@ -358,7 +282,7 @@ class Consumer:
         if taken.torn:
             log.error("unreadable entries set aside in the DLQ", shard=str(shard), entries=taken.torn)
         owner = self._owned.owns(shard)
-        if taken.more:
+        if taken.more and (owner or self._draining):
             self.ready.mark(shard, deep=len(taken.jobs) >= visit.count)
         elif owner:
             loop = asyncio.get_running_loop()

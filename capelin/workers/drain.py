@@ -13,6 +13,7 @@ from capelin.workers.consumer import Consumer
 from capelin.workers.executor import Executor
 from capelin.workers.limits import Limits
 from capelin.workers.progress import report_progress
+from capelin.workers.recording import Recorder
 from capelin.workers.running import Running, Start
 from capelin.workers.slots import Slots
 from capelin.workers.weights import Weights
@@ -53,16 +54,18 @@ async def drain(
     sizes = {"loop": settings.concurrency, "thread": max(1, settings.threads), "process": settings.cpu or 1}
     slots = Slots(sizes, dict.fromkeys(layouts, frozenset(sizes)))
     shards = [app.keys.shard(queue, shard) for queue, count in layouts.items() for shard in range(count)]
+    limits, running = Limits.of(settings), Running()
     consumer = Consumer(
         connection,
         worker=WORKER,
-        limits=Limits.of(settings),
-        layouts=layouts,
+        limits=limits,
         slots=slots,
-        running=Running(),
+        running=running,
         owned=_Nobody(),
         weights=Weights(strict=settings.strict_priorities),
-        on_recorded=on_recorded,
+        recorder=Recorder(
+            worker=WORKER, limits=limits, layouts=layouts, running=running, on_recorded=on_recorded
+        ),
     )
 
     async def report(start: Start, fraction: float, message: str) -> None:

@@ -47,7 +47,7 @@ async def shut_down(
     await _try("leaving the fleet", host.call(heartbeat.leave))
     await _wait_for(running, grace, hurry)
     await _hand_back(consumer, running)
-    await _try("recording the last outcomes", consumer.flushed())
+    await _try("recording the last outcomes", consumer.recorder.flushed())
     await _try("signing off", host.call(heartbeat.sign_off))
 
 

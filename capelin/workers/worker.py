@@ -28,6 +28,7 @@ from capelin.workers.host import Host, LocalHost, ThreadHost
 from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
 from capelin.workers.progress import report_progress
+from capelin.workers.recording import Recorder
 from capelin.workers.running import Running, Start
 from capelin.workers.shutdown import shut_down
 from capelin.workers.slots import Slots
@@ -175,19 +176,25 @@ class Worker:
         log.info("worker stopped", worker=self.id)
 
     def _new_consumer(self, connection: Connection, layouts: Mapping[str, int], slots: Slots) -> Consumer:
+        recorder = Recorder(
+            worker=self.id,
+            limits=self._limits,
+            layouts=layouts,
+            running=self.running,
+            on_parked=self._tell_capable,
+            on_recorded=_log_unless_complete,
+        )
         consumer = Consumer(
             connection,
             worker=self.id,
             limits=self._limits,
-            layouts=layouts,
             slots=slots,
             running=self.running,
             owned=self.ownership,
             weights=Weights(strict=self.settings.strict_priorities),
+            recorder=recorder,
             queue_weights=self._queues,
             known_tasks=self._known,
-            on_parked=self._tell_capable,
-            on_recorded=_log_unless_complete,
         )
 
         async def report(start: Start, fraction: float, message: str) -> None:
