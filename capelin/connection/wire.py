@@ -150,6 +150,22 @@ class SocketWire(Wire, asyncio.Protocol):
         if not self._gone.done():
             self._gone.set_result(None)
 
+    def listened(self) -> None:
+        """Called by a timer several times within `silence`: has anything moved since the last time?"""
+        self._tick = None
+        if not self._owed or self._transport is None:
+            return
+        unsent = self._transport.get_write_buffer_size()
+        if self._heard or unsent < self._unsent:
+            self._silent_ticks = 0
+        else:
+            self._silent_ticks += 1
+        self._heard, self._unsent = False, unsent
+        if self._silent_ticks >= _TICKS:
+            self.drop(f"no answer within {self.silence:g} s")
+            return
+        self._tick = self._loop.call_later(self.silence / _TICKS, self.listened)
+
     def _write(self, data: bytes) -> None:
         if self._transport is None:
             raise RuntimeError("a wire is used after it was dialled")
@@ -157,7 +173,7 @@ class SocketWire(Wire, asyncio.Protocol):
             self._transport.write(data)
             if self._tick is None:
                 self._heard, self._silent_ticks = True, 0
-                self._tick = self._loop.call_later(self.silence / _TICKS, self._listened)
+                self._tick = self._loop.call_later(self.silence / _TICKS, self.listened)
             return
         # A reply is under way: whatever else is sent in this turn of the loop goes out in one write.
         if not self._unwritten:
@@ -176,22 +192,6 @@ class SocketWire(Wire, asyncio.Protocol):
             self._tick = None
         if self._transport is not None:
             self._transport.abort()
-
-    def _listened(self) -> None:
-        """A tick: has anything moved since the last one?"""
-        self._tick = None
-        if not self._owed or self._transport is None:
-            return
-        unsent = self._transport.get_write_buffer_size()
-        if self._heard or unsent < self._unsent:
-            self._silent_ticks = 0
-        else:
-            self._silent_ticks += 1
-        self._heard, self._unsent = False, unsent
-        if self._silent_ticks >= _TICKS:
-            self.drop(f"no answer within {self.silence:g} s")
-            return
-        self._tick = self._loop.call_later(self.silence / _TICKS, self._listened)
 
 
 def pack(commands: Sequence[Command]) -> bytes:

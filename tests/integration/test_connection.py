@@ -10,7 +10,7 @@ import pytest
 from capelin.connection import Connection, connect
 from capelin.errors import ConfigurationError, InvalidOption, RedisRefused, Unreachable
 from capelin.lua.call import Call, Script
-from tests.support.scripts import ADD, add, append, parsed_by
+from tests.support.scripts import ADD, LENGTH, add, append, parsed_by
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.leaves_keys(reason="plain keys to try the connection on")
@@ -76,6 +76,14 @@ async def test_calls_of_one_pipeline_run_in_their_order_also_the_first_time(conn
 
     assert replies == [n for number in range(1, 21) for n in (number, number)]
     assert await connection.command("LRANGE", "{a}list", 0, -1) == [str(n).encode() for n in range(20)]
+
+
+async def test_a_call_runs_behind_one_whose_script_the_server_did_not_know(connection: Connection) -> None:
+    for master in await connection.masters():
+        await connection.command_on(master, "SCRIPT", "LOAD", LENGTH.text)
+    length: Call[int] = Call(LENGTH, ["{a}list"], [], int)
+
+    assert await connection.run_many([append("{a}list", "x"), length]) == [1, 1]
 
 
 async def test_a_pipeline_of_nothing_is_nothing(connection: Connection) -> None:
