@@ -18,9 +18,13 @@ from capelin.requests import JobRequest
 
 if TYPE_CHECKING:
     from capelin.jobs import Job
+    from capelin.tasks import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+NO_DEFAULTS = TaskOptions()
+"""The defaults of a task that is in no app."""
 
 
 class Enqueuer(Protocol):
@@ -100,6 +104,41 @@ def request_fields(options: EffectiveOptions) -> RequestFields:
         "retention": options.retention,
         "on_failure": options.on_failure,
     }
+
+
+class TaskCall(Submit[P, R]):
+    """A task with options for one call: ``send.options(delay=60)``."""
+
+    def __init__(self, task: "Task[P, R]", call: CallOptions) -> None:
+        self._task = task
+        self._changes = call.request_fields()
+        self._known: tuple[EffectiveOptions, RequestFields] | None = None
+
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
+        """Return one job to be, with these options. Nothing is sent.
+
+        Raises:
+            InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
+        """
+        task = self._task
+        apps = task.agreeing_apps()
+        check = any(app.check_round_trip for app in apps)
+        text = task.signature.encode(args, kwargs, check_round_trip=check)
+        return JobRequest(task=task.name, args=text, digest=task.signature.digest, **self._fields(apps))
+
+    def _enqueuer(self) -> Enqueuer:
+        return self._task.app
+
+    def _fields(self, apps: list[Enqueuer]) -> RequestFields:
+        effective = self._task.effective(apps[0].defaults if apps else NO_DEFAULTS)
+        known = self._known
+        if known is None or known[0] is not effective:
+            known = self._known = (effective, request_fields(effective) | self._changes)
+        return known[1]
+
+    def __repr__(self) -> str:
+        changes = ", ".join(f"{name}={value!r}" for name, value in self._changes.items())
+        return f"<TaskCall {self._task.name} {changes}>"
 
 
 class NamedTask(Submit[..., Any]):

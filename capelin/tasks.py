@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, Unpack
 
-from capelin.calls import Enqueuer, NamedTask, Submit, request_fields
+from capelin.calls import NO_DEFAULTS, Enqueuer, NamedTask, Submit, TaskCall, request_fields
 from capelin.errors import InvalidOption, InvalidTask, NoApp
 from capelin.functions import RunIn, check_function, check_run_in
 from capelin.names import check_name
@@ -23,7 +23,6 @@ from capelin.options import (
     CallArguments,
     CallOptions,
     EffectiveOptions,
-    RequestFields,
     TaskArguments,
     TaskOptions,
 )
@@ -198,44 +197,6 @@ class SyncTask(Task[P, R]):
         return cast(R, self.function(*args, **kwargs))
 
 
-class TaskCall(Submit[P, R]):
-    """A task with options for one call: ``send.options(delay=60)``."""
-
-    def __init__(self, task: Task[P, R], call: CallOptions) -> None:
-        self._task = task
-        self._changes = call.request_fields()
-        self._known: tuple[EffectiveOptions, RequestFields] | None = None
-
-    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
-        """Return one job to be, with these options. Nothing is sent.
-
-        Raises:
-            InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
-        """
-        task = self._task
-        apps = task.agreeing_apps()
-        check = any(app.check_round_trip for app in apps)
-        text = task.signature.encode(args, kwargs, check_round_trip=check)
-        return JobRequest(task=task.name, args=text, digest=task.signature.digest, **self._fields(apps))
-
-    def _enqueuer(self) -> Enqueuer:
-        return self._task.app
-
-    def _fields(self, apps: list[Enqueuer]) -> RequestFields:
-        effective = self._task.effective(apps[0].defaults if apps else _NO_DEFAULTS)
-        known = self._known
-        if known is None or known[0] is not effective:
-            known = self._known = (effective, request_fields(effective) | self._changes)
-        return known[1]
-
-    def __repr__(self) -> str:
-        changes = ", ".join(f"{name}={value!r}" for name, value in self._changes.items())
-        return f"<TaskCall {self._task.name} {changes}>"
-
-
-_NO_DEFAULTS = TaskOptions()
-
-
 class TaskDecorator(Protocol):
     """What ``app.task(...)`` returns: it makes a task of the function below it."""
 
@@ -296,7 +257,7 @@ class TaskDecorators(ABC):
             InvalidName: A name is not allowed.
             InvalidOption: An option makes no sense.
         """
-        declared = TaskOptions(**options).over(self.defaults if self._defaults_are_final else _NO_DEFAULTS)
+        declared = TaskOptions(**options).over(self.defaults if self._defaults_are_final else NO_DEFAULTS)
         if isinstance(aliases, str):
             raise InvalidOption(option="aliases", value=aliases, why="expected several names, as (name,)")
         names = tuple(aliases)

@@ -17,7 +17,7 @@ import pytest
 from tenacity import stop_after_attempt, wait_fixed
 
 from capelin.app import Capelin
-from capelin.calls import NamedTask
+from capelin.calls import NamedTask, TaskCall
 from capelin.context import JobContext, current_job
 from capelin.errors import CapelinError
 from capelin.jobs import Job
@@ -25,7 +25,7 @@ from capelin.options import TaskOptions
 from capelin.requests import JobRequest
 from capelin.resources import resource
 from capelin.retry import RetryPolicy
-from capelin.tasks import AsyncTask, SyncTask, TaskCall, Tasks
+from capelin.tasks import AsyncTask, SyncTask, Tasks
 
 
 @dataclass
