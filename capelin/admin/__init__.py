@@ -11,7 +11,7 @@ Listings read at most so many entries of each place, however large the backlog i
 """
 
 from capelin.admin.access import Access, NotThere, open_access
-from capelin.admin.dead import DeadJob, list_dead, pick_dead, purge, replay
+from capelin.admin.dead import DeadJob, Repaired, list_dead, pick_dead, purge, replay
 from capelin.admin.fleet import WorkerStanding, list_workers
 from capelin.admin.jobs import JobList, cancel_job, list_jobs, read_job, retry_job
 from capelin.admin.queues import QueueStanding, list_queues, pause_queue, resume_queue
@@ -23,6 +23,7 @@ __all__ = [
     "JobList",
     "NotThere",
     "QueueStanding",
+    "Repaired",
     "ShardStanding",
     "WorkerStanding",
     "cancel_job",

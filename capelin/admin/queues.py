@@ -115,9 +115,11 @@ async def pause_queue(access: Access, queue: str) -> bool:
     """
     shards = await access.shards(queue)
     since = await access.clock()
-    return any(await access.ask([lua.pause(shard, since=since) for shard in shards]))
+    changed = await access.ask([lua.pause(shard, since=since) for shard in shards])
+    return any(changed)
 
 
 async def resume_queue(access: Access, queue: str) -> bool:
     """End a queue's pause; returns and raises as ``pause_queue``."""
-    return any(await access.ask([lua.resume(shard) for shard in await access.shards(queue)]))
+    changed = await access.ask([lua.resume(shard) for shard in await access.shards(queue)])
+    return any(changed)

@@ -5,45 +5,101 @@ Whoever asks for ``--help`` waits for nothing else: commands import what they ne
 
 import os
 import sys
+from typing import Annotated, Any, Final
 
 import typer
 
-from capelin.cli import workers
+from capelin.cli.dlq import dlq
+from capelin.cli.fleet import workers
+from capelin.cli.jobs import jobs
+from capelin.cli.nouns import HELP
+from capelin.cli.queues import queues
+from capelin.cli.shards import shards
 from capelin.cli.version import show_version
+from capelin.cli.workers import run
+
+WRONG: Final = 2
+"""The exit status when something that was typed is wrong, or Redis cannot be asked."""
+FAILED: Final = 1
+"""The exit status when a command did its work, and that failed."""
+INTERRUPTED: Final = 130
+PIPE_CLOSED: Final = 141
+
+# Typer's usage errors have no public name of their own; this one's base has been it in all releases.
+_USAGE_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 
 cli = typer.Typer(
     name="capelin",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": list(HELP)},
     help="Background jobs on Redis: start as many workers as you like, anywhere.",
+    epilog="A noun alone lists: capelin jobs is capelin jobs ls.",
 )
-cli.command("worker", rich_help_panel="Run")(workers.run)
+cli.command("worker", rich_help_panel="Run")(run)
+for _noun, _name in (
+    (queues, "queues"),
+    (jobs, "jobs"),
+    (dlq, "dlq"),
+    (workers, "workers"),
+    (shards, "shards"),
+):
+    cli.add_typer(_noun, name=_name, rich_help_panel="Look and repair")
 
 
-@cli.callback()
-def _options(
-    version: bool = typer.Option(  # noqa: ARG001, FBT001 -- the callback acts
-        False, "--version", callback=show_version, is_eager=True, help="Print the version and exit."
-    ),
-) -> None: ...
+@cli.callback(invoke_without_command=True)
+def _begin(
+    ctx: typer.Context,
+    *,
+    version: Annotated[  # noqa: ARG001 -- its callback acts
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help(), nl=False)
 
 
 def main() -> None:
-    """Run the command line; the exit status says how it went.
-
-    2: something that was typed is wrong, or Redis cannot be asked. 1: a command did its work, and it failed.
-    """
+    """Run the command line and end the process; the exit status says how it went."""
     from capelin.errors import CapelinError
 
     try:
-        cli()
+        sys.exit(cli(standalone_mode=False))
     except CapelinError as error:
-        sys.stderr.write(f"capelin: {' '.join(str(error).split())}\n")
-        sys.exit(2)
+        _end(_told(error), _status_of(error))
+    except TimeoutError as error:
+        _end(str(error), FAILED)
+    except typer.Abort:
+        _end("nothing was changed", FAILED)
+    except _USAGE_ERROR as error:
+        _end(_usage(error), WRONG)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has enough (`capelin jobs | head`). Python would complain again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(PIPE_CLOSED)
+
+
+def _end(line: str, status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(f"capelin: {' '.join(line.split())}\n")
+    sys.exit(status)
+
+
+def _told(error: Exception) -> str:
+    from capelin.errors import Unreachable
+
+    hint = "; --redis or CAPELIN_REDIS_URL name another" if isinstance(error, Unreachable) else ""
+    return f"{error}{hint}"
+
+
+def _status_of(error: Exception) -> int:
+    from capelin.errors import JobCancelled, JobFailed
+
+    return FAILED if isinstance(error, (JobFailed, JobCancelled)) else WRONG
+
+
+def _usage(error: Any) -> str:
+    message = str(error.format_message()).rstrip(".")
+    command = error.ctx.command_path if error.ctx is not None else "capelin"
+    return f"{message[:1].lower()}{message[1:]} (see {command} --help)"

@@ -17,4 +17,8 @@ AppDir = Annotated[
 AppPath = Annotated[
     str, typer.Argument(metavar="APP", envvar="CAPELIN_APP", help="Where the app is: module:attribute.")
 ]
+OfQueue = Annotated[str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Only this queue's.")]
+OfTask = Annotated[str | None, typer.Option("--task", "-t", metavar="TASK", help="Only this task's.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=500, help="At most so many.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]

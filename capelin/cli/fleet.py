@@ -1,0 +1,99 @@
+"""``capelin workers``: who is in the fleet and what each does."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capelin.cli.nouns import noun
+from capelin.cli.options import Json, Prefix, RedisUrl
+
+if TYPE_CHECKING:
+    from capelin.admin import WorkerStanding
+
+workers = noun("Workers: who is in the fleet, and what each does.")
+
+
+@workers.command("ls")
+def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+    """List the workers, and those that are gone while jobs of theirs are not back yet."""
+    from capelin.admin import list_workers
+    from capelin.cli.asking import ask
+    from capelin.cli.printing import Column, ago, print_json, print_note, print_table
+
+    found = ask(redis, prefix, list_workers)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        print_note("No worker: start one with `capelin worker APP`.")
+        return
+    columns = [
+        Column("WORKER", whole=True),
+        Column("APP"),
+        Column("QUEUES"),
+        Column("RUN", right=True),
+        Column("SHARDS", right=True),
+        Column("UP", right=True),
+        Column("STATE"),
+    ]
+    print_table(
+        columns,
+        [
+            (
+                worker.id,
+                worker.app,
+                ",".join(worker.queues),
+                sum(worker.running.values()),
+                len(worker.shards),
+                ago(worker.up_seconds),
+                _state(worker),
+            )
+            for worker in found
+        ],
+    )
+
+
+@workers.command("show")
+def show(
+    worker: Annotated[str, typer.Argument(metavar="WORKER", help="Its id, or how that begins.")],
+    *,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+) -> None:
+    """Show one worker: what it runs, owns and can run."""
+    from capelin.admin import NotThere, list_workers
+    from capelin.cli.asking import ask
+    from capelin.cli.printing import ago, at, print_details, print_json
+
+    found = ask(redis, prefix, list_workers)
+    matching = [one for one in found if one.id == worker] or [
+        one for one in found if one.id.startswith(worker)
+    ]
+    if len(matching) != 1:
+        raise NotThere(what="worker", name=worker, known=[one.id for one in matching or found])
+    [one] = matching
+    if as_json:
+        print_json(one)
+        return
+    print_details(
+        f"worker {one.id}",
+        [
+            ("state", _state(one)),
+            ("app", one.app),
+            ("host", f"{one.host}, pid {one.pid}" if one.host else None),
+            ("capelin", one.version),
+            ("started", f"{at(one.started)}, {ago(one.up_seconds)} ago" if one.started else None),
+            ("queues", ", ".join(one.queues)),
+            (
+                "running",
+                ", ".join(f"{count} of {queue}" for queue, count in one.running.items()) or "nothing",
+            ),
+            ("owns", ", ".join(one.shards) or "no shard"),
+            ("tasks", ", ".join(sorted(one.tasks))),
+        ],
+    )
+
+
+def _state(worker: "WorkerStanding") -> str:
+    return "alive" if worker.alive else "gone"

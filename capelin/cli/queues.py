@@ -1,0 +1,125 @@
+"""``capelin queues``: depth, age, who serves them; pause and resume."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capelin.cli.nouns import noun
+from capelin.cli.options import Json, Prefix, RedisUrl
+
+if TYPE_CHECKING:
+    from capelin.admin import QueueStanding
+
+queues = noun("Queues: how many jobs wait, how long, and who serves them.")
+
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")]
+
+
+@queues.command("ls")
+def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+    """List the queues."""
+    from capelin.admin import list_queues
+    from capelin.cli.asking import ask
+    from capelin.cli.printing import Column, ago, print_json, print_note, print_table
+
+    found = ask(redis, prefix, list_queues)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        print_note("No queue yet: the first job or worker makes one.")
+        return
+    columns = [
+        Column("QUEUE"),
+        Column("WAITING", right=True),
+        Column("OLDEST", right=True),
+        Column("RUNNING", right=True),
+        Column("SCHEDULED", right=True),
+        Column("PARKED", right=True),
+        Column("DEAD", right=True),
+        Column("STATE", whole=True),
+    ]
+    print_table(
+        columns,
+        [
+            (
+                queue.queue,
+                queue.waiting,
+                ago(queue.oldest_seconds),
+                queue.running,
+                queue.scheduled + queue.followers,
+                sum(queue.parked.values()),
+                queue.dead,
+                _state(queue),
+            )
+            for queue in found
+        ],
+    )
+
+
+@queues.command("show")
+def show(queue: Queue, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+    """Show one queue: by priority, what is parked, who serves it."""
+    from capelin.admin import list_queues
+    from capelin.cli.asking import ask
+    from capelin.cli.printing import ago, at, print_details, print_json
+
+    [found] = ask(redis, prefix, lambda access: list_queues(access, queue))
+    if as_json:
+        print_json(found)
+        return
+    waiting = ", ".join(f"{count} {name}" for name, count in found.waiting_by_priority.items() if count)
+    print_details(
+        f"queue {found.queue}",
+        [
+            ("state", _state(found)),
+            ("shards", found.shards),
+            ("waiting", f"{found.waiting} ({waiting})" if waiting else "0"),
+            ("oldest", f"{ago(found.oldest_seconds)}, since {at(found.oldest)}" if found.oldest else None),
+            ("running", found.running),
+            ("scheduled", found.scheduled),
+            ("followers", found.followers or None),
+            ("parked", ", ".join(f"{count} {task}" for task, count in found.parked.items())),
+            ("dead", found.dead),
+            ("finished", f"{found.finished} records"),
+            ("workers", "\n".join(found.workers) or "none"),
+        ],
+    )
+
+
+@queues.command("pause")
+def pause(queue: Queue, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+    """Stop taking jobs from a queue. Those that run go on; new ones are accepted."""
+    from capelin.admin import pause_queue
+    from capelin.cli.asking import ask
+
+    changed = ask(redis, prefix, lambda access: pause_queue(access, queue))
+    _say(queue, "paused", changed=changed, as_json=as_json)
+
+
+@queues.command("resume")
+def resume(queue: Queue, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+    """Take jobs from a paused queue again."""
+    from capelin.admin import resume_queue
+    from capelin.cli.asking import ask
+
+    changed = ask(redis, prefix, lambda access: resume_queue(access, queue))
+    _say(queue, "open", changed=changed, as_json=as_json)
+
+
+def _say(queue: str, state: str, *, changed: bool, as_json: bool) -> None:
+    from capelin.cli.printing import print_json
+
+    if as_json:
+        print_json({"queue": queue, "state": state, "changed": changed})
+    else:
+        typer.echo(f"queue {queue} is {state}" + ("" if changed else ", as it was before"))
+
+
+def _state(queue: "QueueStanding") -> str:
+    if queue.paused:
+        return "paused"
+    if queue.paused_shards:
+        return f"paused {queue.paused_shards}/{queue.shards}"
+    count = len(queue.workers)
+    return f"{count} {'worker' if count == 1 else 'workers'}" if count else "no worker"

@@ -1,0 +1,60 @@
+"""``capelin shards``: who owns what."""
+
+from typing import Annotated
+
+import typer
+
+from capelin.cli.nouns import noun
+from capelin.cli.options import Json, Prefix, RedisUrl
+
+shards = noun("Shards: who waits on each, and what is in it.")
+
+
+@shards.command("ls")
+def ls(
+    *,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Only its shards.")
+    ] = None,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+) -> None:
+    """List the shards."""
+    from capelin.admin import list_shards
+    from capelin.cli.asking import ask
+    from capelin.cli.printing import Column, print_json, print_note, print_table
+
+    found = ask(redis, prefix, lambda access: list_shards(access, queue))
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        print_note("No shard yet: the first job or worker of a queue makes its shards.")
+        return
+    columns = [
+        Column("SHARD"),
+        Column("OWNER"),
+        Column("WAIT", right=True),
+        Column("RUN", right=True),
+        Column("SCHED", right=True),
+        Column("PARK", right=True),
+        Column("DEAD", right=True),
+        Column("STATE"),
+    ]
+    print_table(
+        columns,
+        [
+            (
+                f"{shard.queue}:{shard.shard}",
+                shard.owner or "nobody",
+                shard.waiting,
+                sum(shard.running.values()),
+                shard.scheduled + shard.followers,
+                sum(shard.parked.values()),
+                shard.dead,
+                "paused" if shard.paused else "",
+            )
+            for shard in found
+        ],
+    )
