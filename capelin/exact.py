@@ -157,6 +157,10 @@ def _compare_floats(given: float, back: float) -> _Found | None:
     return None if same else _changed(given, back)
 
 
+def _compare_complex(given: complex, back: complex) -> _Found | None:
+    return None if given == back and repr(given) == repr(back) else _changed(given, back)  # 0j is not -0j
+
+
 def _compare_decimals(given: Decimal, back: Decimal) -> _Found | None:
     return None if given.as_tuple() == back.as_tuple() else _changed(given, back)
 
@@ -227,6 +231,7 @@ def _compare_length(given: int, back: int) -> _Found | None:
 _COMPARISONS: tuple[tuple[type | tuple[type, ...], _Comparison], ...] = (
     (Enum, _compare_members),
     (float, _compare_floats),
+    (complex, _compare_complex),
     ((str, bytes, int, NoneType), _compare_equal),
     ((datetime, time), _compare_moments),
     (Decimal, _compare_decimals),

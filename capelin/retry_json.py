@@ -195,6 +195,8 @@ def _read(kind: str, value: object) -> object:
         raise _unreadable(value, f"no {kind} of that name")
     try:
         if form.parts:
+            if not argument:
+                raise _unreadable(value, "it combines nothing")
             return form.make(*(_read(kind, part) for part in cast(Sequence[object], argument or [])))
         if form.exceptions:
             return form.make(tuple(_exception_class(name) for name in cast(Sequence[object], argument or [])))

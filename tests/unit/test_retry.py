@@ -307,6 +307,7 @@ def test_a_policy_that_names_and_numbers_cannot_rebuild_belongs_on_the_task(
         '{"stop":["stop_after_attempt",[3]]}',
         '{"wait":["wait_chain",[]]}',
         '{"wait":["wait_chain",{"a":1}]}',
+        '{"stop":["stop_any"]}',
         '{"wait":["wait_fixed",{"wait":NaN}]}',
         '{"retry":["retry_if_exception_type",["print"]]}',
         '{"retry":["retry_if_exception_type",["Flaky"]]}',

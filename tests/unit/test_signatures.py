@@ -1,6 +1,7 @@
 """Signatures: which arguments a task takes, how a call is written, and how a worker reads it again."""
 # ruff: noqa: ARG001, D101, FBT001 -- the functions are signatures, the classes samples
 
+import os
 import subprocess
 import sys
 from collections.abc import (
@@ -549,7 +550,7 @@ def test_the_digest_is_the_same_in_every_process_and_as_script_or_module(
     (tmp_path / "digested.py").write_text(_SOURCE)
     show = "from capelin.signatures import Signature; print(Signature.of(task, 't').digest)"
     (tmp_path / "script.py").write_text(f"{_SOURCE}\n{show}")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), *(path for path in sys.path if path))))
 
     digests = [
         subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout
