@@ -148,9 +148,9 @@ class Connection:
             timeout: Seconds to wait: above 0 and below `socket_timeout`.
 
         Returns:
-            The list that had it. None if there was nothing in time, or earlier while a slot is on its way to
-            another
-            node: look for what you wait for, and call again.
+            The list that had it. None if there was nothing in time; or earlier, when another call took over
+            (there is one at a time) or a slot is on its way to another node. Look for what you wait for, and
+            call again.
 
         Raises:
             Unreachable, RedisRefused: As `run`; in a Cluster only when no other node had an element in time.

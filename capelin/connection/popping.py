@@ -1,13 +1,13 @@
 """Waits for an element of a list with `BLPOP`, on wires of its own, and loses none.
 
 A `BLPOP` that was sent may pop at any moment until its reply is read, whatever became of its caller. So a
-wait goes on when its caller was cancelled or got an answer from another slot, and the next `pop` joins it; a
-wait whose lists nobody asks for any more is unblocked, and an element that it popped meanwhile is pushed
-back.
+wait goes on when its caller was cancelled or got an answer from another slot, and the next `pop` joins it. A
+wait that nobody joins in a moment, or that is for other lists than the next `pop`, is unblocked, and what it
+popped meanwhile is pushed back.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from capelin.connection.delivery import Errand
@@ -19,6 +19,7 @@ from capelin.errors import Unreachable
 _MOVING_PAUSE = 0.1  # while a slot moves, waiting in it is a pause
 _SHORTEST = 0.01  # Redis 6 rounds less to 0, which means for ever
 _UNBLOCK_AGAIN = 0.01
+_ABANDONED_AFTER = 0.1
 _CLOSING_SECONDS = 1
 
 
@@ -50,48 +51,40 @@ class Popper:
         self._idle: dict[int, _Line] = {}
         self._settling: dict[asyncio.Task[None], _Wait] = {}
         self._closed = False
+        self._followed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._abandoning: asyncio.TimerHandle | None = None
 
     async def pop(self, keys: Sequence[str], seconds: float) -> str | None:
-        """The list that an element was popped from; None when there was none in time.
+        """The list that an element was popped from; None when there was none in time or another call came.
 
         Raises:
-            Unreachable, RedisRefused: A server was lost or refused, and no other had an element within the
-                time.
+            Unreachable, RedisRefused: A server was lost or refused, and no other had an element in time.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
+        self._end_call()
+        followed = self._followed = loop.create_future()
         groups: dict[int, list[str]] = {}
         for key in keys:
             groups.setdefault(self._network.group(key), []).append(key)
         self._leave_out(groups)
-        failure: BaseException | None = None
-        remaining = seconds
-        while groups:
-            for group, members in groups.items():
-                if group not in self._waits:
-                    self._start(group, members, remaining)
-            tasks = {self._waits[group].task: group for group in groups}
-            # Our own clock ends the wait: the server looks at its clock ten times a second.
-            done, _ = await asyncio.wait(tasks, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                group = tasks[task]
-                del self._waits[group]
-                outcome = self._outcome(task)
-                if isinstance(outcome, _Popped):
-                    return outcome.key
-                if outcome is not None:
-                    failure = outcome
-                    del groups[group]  # the other servers may still have something
-            remaining = deadline - loop.time()
-            if remaining < _SHORTEST:
-                break
-        if failure is not None:
-            raise failure
+        try:
+            outcome = await self._first_of(groups, deadline, followed)
+        finally:
+            if not followed.done() and self._waits:
+                self._abandoning = loop.call_later(_ABANDONED_AFTER, self._retire)
+        if isinstance(outcome, _Popped):
+            return outcome.key
+        if self._closed:
+            raise Unreachable(url=self._url, cause="the connection was closed")
+        if outcome is not None and not followed.done():
+            raise outcome
         return None
 
     async def close(self) -> None:
         """End every wait; an element that was popped meanwhile is pushed back."""
         self._closed = True
+        self._end_call()
         self._leave_out({})
         if self._settling:
             await asyncio.wait(self._settling, timeout=_CLOSING_SECONDS)
@@ -105,26 +98,70 @@ class Popper:
             await line.wire.close()
         self._idle.clear()
 
-    def _leave_out(self, groups: dict[int, list[str]]) -> None:
+    async def _first_of(
+        self, groups: dict[int, list[str]], deadline: float, followed: asyncio.Future[None]
+    ) -> _Popped | BaseException | None:
+        """What came first, until the deadline or the next call; if all else was silent, what failed."""
+        loop = asyncio.get_running_loop()
+        failure: BaseException | None = None
+        while groups:
+            remaining = deadline - loop.time()
+            waiting = self._waiting_for(groups, remaining)
+            # Our own clock ends the wait: the server looks at its clock ten times a second.
+            events: list[asyncio.Future[Any]] = [*waiting, followed]
+            done, _ = await asyncio.wait(events, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+            if not done or followed.done():
+                break
+            for task in waiting.keys() & done:
+                group = waiting[task]
+                del self._waits[group]
+                outcome = self._outcome(task)
+                if isinstance(outcome, _Popped):
+                    return outcome
+                if outcome is not None:
+                    failure = outcome
+                    del groups[group]  # the other servers may still have something
+            if deadline - loop.time() < _SHORTEST:
+                break
+        return failure
+
+    def _end_call(self) -> None:
+        """End the call under way: from now on, the waits are not its business."""
+        if not self._followed.done():
+            self._followed.set_result(None)
+
+    def _leave_out(self, groups: Mapping[int, Sequence[str]]) -> None:
         """Give up the waits for anything else than these lists, and wires that none of them needs."""
+        if self._abandoning is not None:
+            self._abandoning.cancel()
+        self._retire(groups)
+        for group in [group for group in self._idle if group not in groups]:
+            self._idle.pop(group).wire.drop("not needed any more")
+
+    def _retire(self, but: Mapping[int, Sequence[str]] | None = None) -> None:
+        groups = but or {}
         for group, wait in list(self._waits.items()):
             if wait.keys != frozenset(groups.get(group, ())):
                 del self._waits[group]
                 task = asyncio.get_running_loop().create_task(self._settle(wait))
                 self._settling[task] = wait
                 task.add_done_callback(self._settled)
-        for group in [group for group in self._idle if group not in groups]:
-            self._idle.pop(group).wire.drop("not needed any more")
+
+    def _waiting_for(
+        self, groups: Mapping[int, Sequence[str]], seconds: float
+    ) -> dict[asyncio.Task[_Popped | None], int]:
+        """A wait for each group: the one under way, or a new one."""
+        for group, keys in groups.items():
+            if group not in self._waits:
+                wait = self._waits[group] = _Wait(keys)
+                wait.task = asyncio.get_running_loop().create_task(self._block(group, wait, keys, seconds))
+                wait.task.add_done_callback(_seen)
+        return {self._waits[group].task: group for group in groups}
 
     def _outcome(self, task: asyncio.Task[_Popped | None]) -> _Popped | BaseException | None:
         if task.cancelled():
             return Unreachable(url=self._url, cause="the wait was ended")
         return task.exception() or task.result()
-
-    def _start(self, group: int, keys: Sequence[str], seconds: float) -> None:
-        wait = self._waits[group] = _Wait(keys)
-        wait.task = asyncio.get_running_loop().create_task(self._block(group, wait, keys, seconds))
-        wait.task.add_done_callback(_seen)
 
     async def _block(self, group: int, wait: _Wait, keys: Sequence[str], seconds: float) -> _Popped | None:
         line = self._idle.pop(group, None)

@@ -257,6 +257,30 @@ async def test_an_element_popped_for_lists_that_nobody_asks_for_any_more_is_push
         await connection.command("DEL", "{a}left")
 
 
+async def test_a_wait_that_nobody_takes_up_again_pushes_back_by_itself(connection: Connection) -> None:
+    waiting = asyncio.create_task(connection.pop(["{a}wake", "{b}wake"], 4))
+    await asyncio.sleep(0.05)
+    waiting.cancel()
+    await connection.command("RPUSH", "{b}wake", "1")
+
+    started = asyncio.get_running_loop().time()
+    await wait_until(lambda: connection.command("LLEN", "{b}wake"), description="the element to be back")
+    await asyncio.sleep(0.2)  # nobody pops any more
+    assert asyncio.get_running_loop().time() - started < 2
+    assert await connection.command("LRANGE", "{b}wake", 0, -1) == [b"1"]
+
+
+async def test_a_second_pop_takes_over_from_the_first(connection: Connection) -> None:
+    first = asyncio.create_task(connection.pop(["{a}wake", "{b}wake"], 4))
+    await asyncio.sleep(0.05)
+    second = asyncio.create_task(connection.pop(["{b}wake", "{c}wake"], 4))
+
+    assert await first is None
+    await connection.commands([("RPUSH", "{a}wake", "1"), ("RPUSH", "{c}wake", "1")])
+    assert await second == "{c}wake"
+    assert await connection.command("LLEN", "{a}wake") == 1
+
+
 async def test_closing_pushes_back_what_was_popped_for_nobody(backend_url: str) -> None:
     watcher = connect(backend_url)
     for _ in range(10):
@@ -387,6 +411,7 @@ async def test_closing_ends_every_wait_and_a_second_close_does_nothing(connectio
     async with connection.subscribe("news") as news:
         listening = asyncio.create_task(anext(news))
         reading = asyncio.create_task(connection.read_stream("inbox", "$", 4))
+        popping = asyncio.create_task(connection.pop(["{a}wake", "{b}wake"], 4))
         await asyncio.sleep(0.05)
 
         await connection.close()
@@ -396,6 +421,8 @@ async def test_closing_ends_every_wait_and_a_second_close_does_nothing(connectio
             await listening
         with pytest.raises(Unreachable):
             await reading
+        with pytest.raises(Unreachable):
+            await popping
     with pytest.raises(ConfigurationError, match="was closed"):
         await connection.run(add("counter"))
 
