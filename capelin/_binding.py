@@ -4,9 +4,8 @@ An app has one binding of its own, made when first needed; ``testing`` puts anot
 """
 
 import os
-from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -18,8 +17,6 @@ from capelin.connection import check_url, hide_password
 from capelin.errors import ConfigurationError
 from capelin.keys import Keys
 from capelin.settings import Settings
-
-T = TypeVar("T")
 
 # The command line's --redis and --prefix hold for the processes that it starts, too: hence variables.
 _URL: Final = "CAPELIN_CLI_REDIS_URL"
@@ -99,14 +96,6 @@ class Binding:
 
     def __repr__(self) -> str:
         return f"<Binding {hide_password(self.url)} prefix={self.keys.prefix}>"
-
-    def run_sync(self, function: str, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine from code without an event loop."""
-        return self.portal.run(function, begin)
-
-    def close_sync(self) -> None:
-        """Close what code without an event loop uses."""
-        self.portal.close()
 
 
 def _problem(error: Any) -> str:

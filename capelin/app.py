@@ -17,10 +17,11 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from capelin._binding import Binding
 from capelin._including import Includes
+from capelin._portal import in_a_running_loop
 from capelin._sending import Full, Placed
 from capelin.calls import Submit
 from capelin.client import Client
-from capelin.errors import EnqueueError, InvalidArguments, QueueFull
+from capelin.errors import EnqueueError, InvalidArguments, QueueFull, SyncInAsync
 from capelin.ids import JobId
 from capelin.jobs import Job, ReadResult
 from capelin.keys import Keys
@@ -337,7 +338,9 @@ class Capelin(AppTasks, Generic[Resources]):
         Raises:
             SyncInAsync: An event loop runs in this thread; use ``await app.close()``.
         """
-        self._binding.close_sync()
+        if in_a_running_loop():
+            raise SyncInAsync(function="close_sync")
+        self._binding.portal.close()
 
     async def __aenter__(self) -> Self:
         return self
