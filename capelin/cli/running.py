@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from capelin.errors import CapelinError
-from capelin.workers.supervisor import Supervised, Supervisor, this_command
+from capelin.workers.child import Parent, this_command
+from capelin.workers.supervisor import Supervisor
 from capelin.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -43,13 +44,13 @@ def run_worker(
     Raises:
         ConfigurationError: It cannot be started as it is.
     """
-    supervisor = None if supervised is None else Supervised(supervised)
+    parent = None if supervised is None else Parent(supervised)
 
     async def work() -> None:
         worker = Worker(app, queues=queues, burst=burst, settings=settings, name=name)
-        if supervisor is not None:
-            supervisor.loaded(grace=settings.grace)
-            supervisor.on_orphaned(worker.stop)
+        if parent is not None:
+            parent.tell_loaded(grace=settings.grace)
+            parent.on_gone(worker.stop)
         on_signals(worker.stop)
         try:
             await worker.run()
