@@ -1,4 +1,4 @@
-"""Outcomes on their way into Redis: collected while a round trip is in flight, sent together, a batch a shard.
+"""Outcomes on their way into Redis: collected while a round trip is in flight, sent together by shard.
 
 An outcome stays here until Redis answered for it. One whose reply was lost is sent again: `finish`
 recognises a repeat. When Redis refuses a batch, its outcomes are sent one by one from then on, so that a
