@@ -61,7 +61,14 @@ class Rows:
 
     def _plain_extra(self, request: JobRequest[Any]) -> str:
         """Return the fields that most jobs lack; the same few combinations come again and again."""
-        key = (request.retention, request.on_failure, request.timeout, request.retry, request.expires)
+        key = (
+            request.retention,
+            request.on_failure,
+            request.max_crashes,
+            request.timeout,
+            request.retry,
+            request.expires,
+        )
         if key == _NOTHING:
             return ""
         text = self._plain.get(key)
@@ -85,6 +92,8 @@ class Rows:
             fields["headers"] = _json(dict(request.headers))
         if request.on_failure is not None:
             fields["on_failure"] = self._on_failure(request.on_failure)
+        if request.max_crashes is not None:
+            fields["max_crashes"] = request.max_crashes
         return fields
 
     def _then(self, request: JobRequest[Any], chain: str) -> str:
@@ -100,7 +109,7 @@ class Rows:
         return _json([task, digest, priority])
 
 
-_NOTHING = (None,) * 5
+_NOTHING = (None,) * 6
 
 
 def origin() -> dict[str, str]:

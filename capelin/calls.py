@@ -103,6 +103,7 @@ def request_fields(options: EffectiveOptions) -> RequestFields:
         "priority": options.priority,
         "retention": options.retention,
         "on_failure": options.on_failure,
+        "max_crashes": options.max_crashes,
     }
 
 

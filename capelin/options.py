@@ -175,6 +175,7 @@ class RequestFields(TypedDict, total=False):
     headers: Mapping[str, str]
     then: JobRequest[Any] | None
     on_failure: str | None
+    max_crashes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

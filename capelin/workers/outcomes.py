@@ -1,4 +1,8 @@
-"""From how a start ended to the row that `finish` records."""
+"""From how a start ended to the row that `finish` records.
+
+An outcome that could not be made would never be recorded, and its job would run again and again: so nothing
+that a task raises, and nothing that a record holds, makes these functions raise.
+"""
 
 import json
 import traceback as tracebacks
@@ -6,12 +10,16 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from time import time
 
+import structlog
 import tenacity
 
 from capelin.durations import milliseconds
 from capelin.errors import InvalidArguments, InvalidResult
 from capelin.lua import Delivery, OutcomeKind, OutcomeRow
 from capelin.retry import Reject, Retry, RetryPolicy, Snooze
+from capelin.workers.processes import RemoteError
+
+log = structlog.get_logger("capelin.worker")
 
 _LONGEST_MESSAGE = 2_000
 _LONGEST_TRACEBACK = 12_000
@@ -20,18 +28,32 @@ _NOT_RETRIED = (InvalidArguments, InvalidResult)
 
 def failure_json(error: BaseException) -> str:
     """An error as the record keeps it: ``{"type", "message", "traceback"}``, cut to a bounded size."""
-    text = getattr(error, "remote_traceback", None) or "".join(tracebacks.format_exception(error))
-    try:
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001 -- __str__ is the user's code
-        message = f"<its __str__ raised {type(broken).__name__}>"
     content = {
-        "type": getattr(error, "remote_type", None) or type(error).__qualname__,
-        "message": _cut(message, _LONGEST_MESSAGE),
-        "traceback": _cut(text, _LONGEST_TRACEBACK, keep_end=True),
+        "type": _type_of(error),
+        "message": _cut(_message_of(error), _LONGEST_MESSAGE),
+        "traceback": _cut(_traceback_of(error), _LONGEST_TRACEBACK, keep_end=True),
     }
     # A lone surrogate in a message must not make the whole outcome unwritable.
     return json.dumps(content, ensure_ascii=True)
+
+
+def _type_of(error: BaseException) -> str:
+    return error.remote_type if isinstance(error, RemoteError) else type(error).__qualname__
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:  # noqa: BLE001 -- __str__ is the user's code
+        return f"<its __str__ raised {type(broken).__name__}>"
+
+
+def _traceback_of(error: BaseException) -> str:
+    try:
+        remote = getattr(error, "remote_traceback", None)
+        return remote if isinstance(remote, str) else "".join(tracebacks.format_exception(error))
+    except Exception:  # noqa: BLE001 -- attributes and notes are the user's code, too
+        return "".join(tracebacks.format_tb(error.__traceback__))
 
 
 def _cut(text: str, limit: int, *, keep_end: bool = False) -> str:
@@ -46,8 +68,16 @@ def _policy_from(text: str) -> RetryPolicy:
 
 
 def policy_of(delivery: Delivery, default: RetryPolicy) -> RetryPolicy:
-    """The job's own policy if it has one, else its task's."""
-    return _policy_from(delivery.retry) if delivery.retry else default
+    """The job's own policy if it has one that can be read, else its task's."""
+    if not delivery.retry:
+        return default
+    try:
+        return _policy_from(delivery.retry)
+    except Exception as error:  # noqa: BLE001 -- of a newer release, or torn
+        log.warning(
+            "a job's own retry policy cannot be read; its task's holds", job=delivery.uid, error=str(error)
+        )
+        return default
 
 
 def completed(delivery: Delivery, result: str) -> OutcomeRow:
@@ -80,13 +110,13 @@ def dead(delivery: Delivery, reason: str, error: BaseException) -> OutcomeRow:
     )
 
 
-def failed(delivery: Delivery, error: BaseException, policy: RetryPolicy, *, ran_for: float) -> OutcomeRow:
+def failed(delivery: Delivery, error: BaseException, default: RetryPolicy, *, ran_for: float) -> OutcomeRow:
     """The outcome of a start that raised.
 
     Args:
         delivery: The start.
         error: What it raised; the control outcomes among them.
-        policy: The retry policy.
+        default: The task's retry policy; the job may have one of its own.
         ran_for: Seconds since the start began.
     """
     if isinstance(error, Snooze):
@@ -98,6 +128,7 @@ def failed(delivery: Delivery, error: BaseException, policy: RetryPolicy, *, ran
     if isinstance(error, _NOT_RETRIED):
         return dead(delivery, type(error).__name__, error)
     elapsed = ran_for if delivery.first is None else max(ran_for, time() - delivery.first / 1000)
+    policy = policy_of(delivery, default)
     wanted: float | None = None
     if isinstance(error, Retry):
         # The task decided that it is worth another attempt; the policy still says how many there are.
@@ -105,7 +136,7 @@ def failed(delivery: Delivery, error: BaseException, policy: RetryPolicy, *, ran
         wanted = _wait_of(error)
     wait = policy.decide(attempt=delivery.attempt + 1, exception=error, elapsed=elapsed)
     if wait is None:
-        return dead(delivery, _reason(error), error)
+        return dead(delivery, _type_of(error), error)
     return OutcomeRow(
         delivery.uid,
         delivery.token,
@@ -113,10 +144,6 @@ def failed(delivery: Delivery, error: BaseException, policy: RetryPolicy, *, ran
         due=_due(wait if wanted is None else wanted),
         failure=failure_json(error),
     )
-
-
-def _reason(error: BaseException) -> str:
-    return getattr(error, "remote_type", None) or type(error).__qualname__
 
 
 def _wait_of(control: Retry | Snooze) -> float | None:

@@ -90,7 +90,7 @@ class World:
 
     async def start(self, app: Capelin[None] | None = None) -> LocalWorker:
         """Start a worker; the first one is given the time to wait on every shard."""
-        worker = await self.begin(app or self.app, settings=SETTINGS)
+        worker = await self.begin(app or self.app)
         self.workers.append(worker)
         if len(self.workers) == 1:
             await wait_until(self._waits_everywhere, description="the owner's note in every shard")

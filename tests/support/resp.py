@@ -21,7 +21,7 @@ def encode(*words: str | bytes | float) -> bytes:
     """One command as the array of bulk strings that goes over the wire."""
     out = [b"*%d\r\n" % len(words)]
     for word in words:
-        raw = word if isinstance(word, bytes) else str(word).encode()
+        raw = word if isinstance(word, bytes) else str(word).encode(errors="surrogateescape")
         out.append(b"$%d\r\n%s\r\n" % (len(raw), raw))
     return b"".join(out)
 

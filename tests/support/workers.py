@@ -41,7 +41,7 @@ class RunningWorker(Protocol):
         self,
         app: Capelin[Any],
         *,
-        settings: Settings = ...,
+        settings: Settings | None = ...,
         queues: Mapping[str, int] | None = ...,
         burst: bool = ...,
     ) -> LocalWorker: ...
@@ -51,11 +51,14 @@ async def start_worker(
     ends: AsyncExitStack,
     app: Capelin[Any],
     *,
-    settings: Settings = QUICK,
+    settings: Settings | None = None,
     queues: Mapping[str, int] | None = None,
     burst: bool = False,
 ) -> LocalWorker:
-    """Start a worker that `ends` stops; in tests it is the fixture `running_worker`."""
+    """Start a worker that `ends` stops; in tests it is the fixture `running_worker`.
+
+    Its settings are those of the app unless it is given others.
+    """
     worker = Worker(app, settings=settings, queues=queues, burst=burst)
     local = LocalWorker(worker, asyncio.create_task(worker.run()))
     ends.push_async_callback(local.stop)
