@@ -6,7 +6,7 @@ A request knows nothing of Redis. The client decides the shard and the id, and s
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
 from typing_extensions import TypeIs, TypeVar
 
