@@ -87,3 +87,12 @@ class Settings(BaseSettings):
                 "block must stay below socket_timeout, or every idle wait ends as a lost connection"
             )
         return self
+
+    @model_validator(mode="after")
+    def _resending_within_window(self) -> Self:
+        if self.enqueue_timeout + self.socket_timeout > self.resend_window:
+            raise ValueError(
+                "enqueue_timeout + socket_timeout must stay below resend_window, or a re-sent enqueue may find its "
+                "first job forgotten, and run twice"
+            )
+        return self
