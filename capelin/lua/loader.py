@@ -41,7 +41,9 @@ def _names(line: str) -> list[str]:
     return [name for name in re.split(r",\s*(?![^(]*\))", line) if name]
 
 
-def _includes(names: Iterable[str], done: dict[str, str], path: tuple[str, ...], read: Callable[[str], str]) -> None:
+def _includes(
+    names: Iterable[str], done: dict[str, str], path: tuple[str, ...], read: Callable[[str], str]
+) -> None:
     for name in names:
         if name in path:
             raise ScriptError(f"includes go in a circle: {' -> '.join((*path, name))}")

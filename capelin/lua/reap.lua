@@ -19,7 +19,7 @@ local function give_back(index, id, uid, owner)
     'max_crashes')
   if not j[1] then error('torn') end
   if j[1] ~= 'running' or j[2] ~= owner then return end
-  if j[3] and j[3] ~= index .. ':' .. id then return end
+  if string.find(j[3] or '', '^%d:%d+%-%d+$') and j[3] ~= index .. ':' .. id then return end -- it runs under another entry
   local crashed = (stake_of[owner] or now) >= tonumber(no_crash_before)
   local crashes = (tonumber(j[6]) or 0) + (crashed and 1 or 0)
   redis.call('HSET', name, 'last', 'reaped', 'crashes', crashes)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from capelin.keys import ShardKeys
 from capelin.priority import STREAMS
-from tests.scripts.servers import Refused, Server
+from tests.scripts.servers import Server
 from tests.support.resp import Reply, texts
 
 
@@ -61,23 +61,39 @@ class Look:
         return {name.removeprefix("parked:"): int(value) for name, value in counts.items()}
 
 
-_READ = {"hash": ("HGETALL",), "list": ("LRANGE", 0, -1), "string": ("GET",), "zset": ("ZRANGE", 0, -1, "WITHSCORES")}
+# All keys of a shard and what they hold, in one call: {key, type, content, pending entries, consumers}.
+_READ = """
+local found = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  local kind = redis.call('TYPE', key).ok
+  local content, pending, consumers = '', {}, {}
+  if kind == 'hash' then content = redis.call('HGETALL', key) end
+  if kind == 'list' then content = redis.call('LRANGE', key, 0, -1) end
+  if kind == 'string' then content = redis.call('GET', key) end
+  if kind == 'zset' then content = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end
+  if kind == 'stream' then
+    content = redis.call('XRANGE', key, '-', '+')
+    local group = redis.pcall('XPENDING', key, 'workers', '-', '+', 10000)
+    if not group.err then
+      pending, consumers = group, redis.call('XINFO', 'CONSUMERS', key, 'workers')
+    end
+  end
+  found[#found + 1] = { key, kind, content, pending, consumers }
+end
+return found
+"""
 
 
 def look(server: Server, shard: ShardKeys) -> Look:
     """Read the whole shard."""
     found = Look()
-    keys = sorted(texts(server.command("KEYS", f"{shard.base.replace('[', '?')}:*")))
-    kinds = server.pipeline(*[("TYPE", key) for key in keys])
-    plain: list[tuple[str, str]] = []
-    for key, kind in zip(keys, kinds, strict=True):
+    for item in _list(server.command("EVAL", _READ, 0, f"{shard.base}:*")):
+        key, kind, content, pending, consumers = _list(item)
+        name = str(key).removeprefix(f"{shard.base}:")
         if kind == "stream":
-            _stream(server, found, key, key.removeprefix(f"{shard.base}:"))
+            _stream(found, name, _list(content), _list(pending), _list(consumers))
         else:
-            plain.append((key, str(kind)))
-    commands = [(_READ[kind][0], key, *_READ[kind][1:]) for key, kind in plain]
-    for (key, _), reply in zip(plain, server.pipeline(*commands), strict=True):
-        _note(found, shard, key.removeprefix(f"{shard.base}:"), reply)
+            _note(found, shard, name, content)
     return found
 
 
@@ -85,6 +101,8 @@ def _note(found: Look, shard: ShardKeys, name: str, reply: Reply) -> None:
     kind, _, rest = name.partition(":")
     uid = rest.removeprefix(f"{shard.queue}.{shard.shard}.")
     match kind:
+        case "job" | "failures" if not isinstance(reply, list):
+            found.strange.append(name)
         case "job":
             record = pairs(reply)
             if set(record) == {"alias"}:
@@ -131,29 +149,24 @@ def _list(reply: Reply) -> list[Reply]:
     return reply
 
 
-def _stream(server: Server, found: Look, key: str, name: str) -> None:
-    entries = [_fields(entry) for entry in _list(server.command("XRANGE", key, "-", "+"))]
+def _stream(
+    found: Look, name: str, content: list[Reply], pending: list[Reply], consumers: list[Reply]
+) -> None:
+    entries = [_fields(entry) for entry in content]
     if name == "dlq":
         found.dlq = [(fields["j"], fields["task"], fields["reason"]) for _, fields in entries]
         found.dlq_ids = {fields["j"]: entry_id for entry_id, fields in entries}
         return
     stream = name.removeprefix("stream:")
-    in_flight: dict[str, str] = {}
+    in_flight = {str(entry_id): str(consumer) for entry_id, consumer, *_ in map(_list, pending)}
     found.consumers[stream] = {}
-    try:
-        for item in _list(server.command("XPENDING", key, "workers", "-", "+", 10_000)):
-            entry_id, consumer = _list(item)[:2]
-            in_flight[str(entry_id)] = str(consumer)
-        for item in _list(server.command("XINFO", "CONSUMERS", key, "workers")):
-            flat = _list(item)
-            about = {str(n): v for n, v in zip(flat[::2], flat[1::2], strict=True)}
-            pending = about["pending"]
-            found.consumers[stream][str(about["name"])] = pending if isinstance(pending, int) else -1
-    except Refused as error:
-        if "NOGROUP" not in str(error):
-            raise
+    for flat in map(_list, consumers):
+        about = {str(n): v for n, v in zip(flat[::2], flat[1::2], strict=True)}
+        count = about["pending"]
+        found.consumers[stream][str(about["name"])] = count if isinstance(count, int) else -1
     found.streams[stream] = [
-        Entry(id=entry_id, uid=fields.get("j", ""), consumer=in_flight.pop(entry_id, None)) for entry_id, fields in entries
+        Entry(id=entry_id, uid=fields.get("j", ""), consumer=in_flight.pop(entry_id, None))
+        for entry_id, fields in entries
     ]
     if in_flight:
         found.orphans[stream] = list(in_flight)

@@ -198,7 +198,12 @@ def test_an_argument_that_is_missing_is_a_mistake_of_the_caller() -> None:
 
 
 def test_no_value_is_an_empty_text_and_truth_is_a_number() -> None:
-    assert Transition("renew")(("k",), int, worker="w", ttl=1, epoch=None, staked=True).args == ["w", 1, "", 1]
+    assert Transition("renew")(("k",), int, worker="w", ttl=1, epoch=None, staked=True).args == [
+        "w",
+        1,
+        "",
+        1,
+    ]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -335,7 +340,9 @@ def compiled(text: str) -> _Chunk:
 
 
 def test_the_check_for_globals_finds_them_in_inner_functions() -> None:
-    chunk = compiled("local a = 1 local function f() return function() return a + mispelt end end forgotten = f")
+    chunk = compiled(
+        "local a = 1 local function f() return function() return a + mispelt end end forgotten = f"
+    )
     assert chunk.read == {"mispelt"}
     assert chunk.written == {"forgotten"}
 

@@ -16,7 +16,10 @@ class MemoryConnection:
     def __init__(self, url: str) -> None:
         self._name = url.removeprefix(SCHEME)
         self._client: Any = fakeredis.FakeRedis(
-            server=memory.server(self._name), protocol=2, decode_responses=True
+            server=memory.server(self._name),
+            protocol=2,
+            decode_responses=True,
+            encoding_errors="surrogateescape",
         )
         # Replies as the server gives them, not as the library would like them.
         self._client.response_callbacks.clear()

@@ -1,0 +1,494 @@
+"""Guarantees 1, 2, 3, 6 and 7 at once: whatever is done to a shard in whatever order, Redis and a plain model agree.
+
+`CAPELIN_HYPOTHESIS=nightly` looks for longer.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from capelin import lua
+from capelin.lua import DeadRow, Delivery, KnownTask, NewJob, OutcomeRow, RunningRow, Submitted
+from tests.scripts.driving import MANY, RESEND_WINDOW, TTL, Shard
+from tests.scripts.invariants import check
+from tests.scripts.model import Model, Started, comparable
+from tests.scripts.servers import MemoryServer, RealServer, Server
+from tests.support.servers import RedisServer
+
+NIGHTLY = os.environ.get("CAPELIN_HYPOTHESIS") == "nightly"
+
+WORKERS = ("w1", "w2", "w3")
+TASKS = ("a", "b")
+# The digests that workers have of a task, and the ones that jobs come with.
+DIGESTS = ("d1", "d2")
+FAILURE = '{"type":"ValueError","message":"no"}'
+THEN = json.dumps(["b", "d1", "[[],{}]", "high", "", {"retention": "60"}])
+THEN_LATER = json.dumps(["b", "", "", "", "+5000", {}])
+ON_FAILURE = json.dumps(["alert", "d1", "critical"])
+
+# Jumps are even and windows odd numbers of ms, so that no key ends in the very ms at which somebody looks.
+JUMPS = (*[0] * 10, *[2, 60, 100, 1_000] * 2, 6_000, 6_000, 60_000, 130_000, 700_000, 7_000_000)
+WINDOWS = (1_001, 60_001)
+
+some = st.fixed_dictionaries(
+    {},
+    optional={
+        "expires_in": st.sampled_from([50, 5_000]),
+        "retention": st.sampled_from(["0", "0.5", "60"]),
+        "then": st.sampled_from([THEN, THEN_LATER]),
+        "on_failure": st.just(ON_FAILURE),
+        "max_crashes": st.just("1"),
+        "headers": st.just('{"x":"ü"}'),
+    },
+)
+extras = st.one_of(st.just({}), st.just({}), some)
+
+wishes = st.tuples(
+    st.sampled_from(TASKS),
+    st.sampled_from(["", "", "high", "low", "critical", "normal"]),
+    st.sampled_from(["", "", "", "+50", "+5000", "past", "future"]),
+    extras,
+    st.sampled_from(["", "k", "k", "l"]),
+    st.sampled_from(["", "", "", *WINDOWS]),
+    st.sampled_from(["keep", "replace", "follow"]),
+)
+picks = st.integers(0, 30)
+workers = st.sampled_from(WORKERS)
+kinds = st.sampled_from(
+    ["complete", "complete", "retry", "dead", "snooze", "return", "park", "park", "cancel"]
+)
+dues = st.sampled_from(["", "+50", "+5000", "+0"])
+
+
+Machine = TypeVar("Machine", bound="ShardMachine")
+EVENTS: list[st.SearchStrategy[tuple[str, dict[str, Any]]]] = []
+
+
+def event(
+    weight: int, when: Callable[[Any], object] = lambda _: True, **arguments: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """One kind of event, and how often it comes.
+
+    Rules of Hypothesis would do, but it leaves most of them out of each run (for the sake of rare combinations), and a job
+    needs several of them in order to get anywhere.
+    """
+
+    def register(method: Callable[..., None]) -> Callable[..., None]:
+        @wraps(method)
+        def run(self: Any, **kwargs: Any) -> None:
+            if when(self):
+                method(self, **kwargs)
+
+        strategy = st.tuples(st.just(method.__name__), st.fixed_dictionaries(arguments))
+        EVENTS.extend([strategy] * weight)
+        return run
+
+    return register
+
+
+class ShardMachine(RuleBasedStateMachine):
+    """Does the same to a shard in Redis and to the model, and compares after each step."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.server = server
+        self.shard = Shard(server)
+        self.model = Model(server.now, self.shard.keys.job_id(""))
+        self.sent: list[NewJob] = []
+        # What a re-sent enqueue must be told, and until when.
+        self.accepted: dict[str, tuple[set[Submitted], str, int]] = {}
+        self.starts: list[Started] = []
+        self.owners: list[str] = []
+        self.last: list[tuple[str, list[OutcomeRow]]] = []
+        self.highest: dict[str, int] = {}
+        self.epochs: dict[str, int] = {w: 1 for w in WORKERS}
+        self.highest_epoch = 0
+
+    def teardown(self) -> None:
+        self.server.close()
+
+    def agree(self) -> None:
+        """Redis holds what the model holds, and the invariants hold."""
+        found = self.shard.look()
+        mine, theirs = self.model.look(), comparable(found)
+        for name, expected in mine.items():
+            assert theirs[name] == expected, name
+        check(found)
+        for uid, record in found.records.items():
+            token = int(record.get("token", 0))
+            assert token >= self.highest.get(uid, 0), "tokens only grow"
+            self.highest[uid] = token
+        self.highest = {uid: token for uid, token in self.highest.items() if uid in found.records}
+
+    def pick(self, pick: int) -> str:
+        uids = sorted(self.model.jobs) or ["nobody"]
+        return uids[pick % len(uids)]
+
+    # -- clients
+
+    @initialize(wished=st.lists(wishes, min_size=1, max_size=4))
+    def begin(self, wished: list[Any]) -> None:
+        self.enqueue(wished=wished, most=None)
+
+    @event(5, wished=st.lists(wishes, min_size=1, max_size=4), most=st.sampled_from([None, None, None, 3, 8]))
+    def enqueue(self, wished: list[Any], most: int | None) -> None:
+        now = self.server.now
+        jobs: list[NewJob] = []
+        for task, priority, due, extra, key, window, mode in wished:
+            when = {"past": str(now - 1000), "future": str(now + 5000)}.get(due, due)
+            jobs.append(
+                NewJob(
+                    uid=f"u{len(self.sent):03}",
+                    task=task,
+                    digest="d1",
+                    args=f"[[{len(self.sent)}],{{}}]",
+                    priority=priority,
+                    due=when,
+                    extra=json.dumps(extra) if extra else "",
+                    unique_key=key,
+                    unique_for=window,
+                    on_duplicate=mode,
+                )
+            )
+            self.sent.append(jobs[-1])
+        self.submit(jobs, most)
+
+    @event(
+        2,
+        lambda self: self.sent,
+        chosen=st.lists(picks, min_size=1, max_size=3),
+        most=st.sampled_from([None, 1]),
+    )
+    def send_again(self, chosen: list[int], most: int | None) -> None:
+        self.submit([self.sent[-1 - pick % len(self.sent)] for pick in chosen], most)
+
+    def submit(self, jobs: list[NewJob], most: int | None) -> None:
+        expected = self.model.enqueue(jobs, most)
+        replies = self.shard.submit(*jobs, most=most)
+        assert replies == expected
+        for job, reply in zip(jobs, replies or [], strict=bool(replies)):
+            self.remember(job, *reply)
+        if replies is None:
+            assert not all(self.remembered(job.uid) for job in jobs), (
+                "what was accepted is never refused as too many"
+            )
+        self.agree()
+
+    def remembered(self, uid: str) -> bool:
+        return uid in self.accepted and self.accepted[uid][2] > self.server.now
+
+    def remember(self, job: NewJob, verdict: Submitted, uid: str) -> None:
+        if self.remembered(job.uid):
+            verdicts, target, _ = self.accepted[job.uid]
+            assert (verdict, uid) in {(known, target) for known in verdicts}, (
+                "a re-sent request is recognised"
+            )
+            return
+        end = self.server.now + RESEND_WINDOW
+        if verdict is Submitted.REPLACED:
+            self.accepted[job.uid] = ({verdict}, uid, end)
+        elif verdict is not Submitted.DUPLICATE:
+            self.accepted[job.uid] = ({Submitted.AGAIN}, job.uid, end)
+
+    @event(2, pick=picks)
+    def cancel(self, pick: int) -> None:
+        uid = self.pick(pick)
+        assert self.shard.cancel(uid) == self.model.cancel(uid)
+        self.agree()
+
+    @event(1, pick=picks)
+    def replay(self, pick: int) -> None:
+        uid = self.pick(pick)
+        assert self.shard.replay(uid) == self.model.replay(uid)
+        self.agree()
+
+    @event(2, lambda self: self.model.dlq, pick=picks)
+    def replay_a_dead_one(self, pick: int) -> None:
+        uid = self.model.dlq[pick % len(self.model.dlq)].uid
+        assert self.shard.replay(uid) == self.model.replay(uid)
+        self.agree()
+
+    @event(1, pick=picks)
+    def watch(self, pick: int) -> None:
+        uid = self.pick(pick)
+        seen, expected = self.shard.watch(uid), self.model.watch(uid)
+        if expected is None:
+            assert seen is None
+        else:
+            assert seen is not None
+            texts = [None if value is None else value.decode() for value in (seen.result, seen.error)]
+            assert (seen.status, *texts) == expected
+        self.agree()
+
+    # -- workers
+
+    @event(
+        3,
+        worker=workers,
+        count=st.sampled_from([1, 1, 2, 3, 10]),
+        waits=st.booleans(),
+        weights=st.sampled_from([(4, 3, 2, 1), (1, 0, 0, 0), (1, 1, 1, 1), (0, 0, 0, 2)]),
+    )
+    def take(self, worker: str, count: int, waits: bool, weights: tuple[int, int, int, int]) -> None:  # noqa: FBT001
+        self.taken(worker, count, waits=waits, older_than=None, weights=weights)
+
+    @event(
+        4,
+        lambda self: any(entries for entries in self.model.streams.values()),
+        worker=workers,
+        count=st.sampled_from([10, 2, 1]),
+    )
+    def take_what_is_there(self, worker: str, count: int) -> None:
+        self.taken(worker, count, waits=True, older_than=None, weights=(4, 3, 2, 1))
+
+    @event(2, worker=workers, count=st.sampled_from([0, 1, 2, 10]), older_than=st.sampled_from([1, 50, 100]))
+    def steal(self, worker: str, count: int, older_than: int) -> None:
+        self.taken(worker, count, waits=False, older_than=older_than, weights=(4, 3, 2, 1))
+
+    def taken(
+        self,
+        worker: str,
+        count: int,
+        *,
+        waits: bool,
+        older_than: int | None,
+        weights: tuple[int, int, int, int],
+    ) -> None:
+        expected = self.model.take(worker, count, waits=waits, older_than=older_than, weights=weights)
+        taken = self.shard.take(worker, count, waits=waits, older_than=older_than, weights=weights)
+        self.started(worker, taken.jobs, expected.jobs)
+        assert (taken.more, taken.next_due) == (expected.more, expected.next_due)
+        assert (taken.torn, taken.dropped, taken.expired) == ([], expected.dropped, expected.expired)
+        assert taken.now == self.server.now
+        self.agree()
+
+    def started(self, worker: str, jobs: list[Delivery], expected: list[Started]) -> None:
+        assert [Started(job.uid, job.stream, job.token) for job in jobs] == expected
+        for job in jobs:
+            record = self.model.jobs[job.uid]
+            assert (job.task, job.digest) == (record["task"], record.get("digest", ""))
+            assert job.args.decode() == record.get("args", "")
+            assert (job.attempt, job.crashes) == (
+                int(record.get("attempt", 0)),
+                int(record.get("crashes", 0)),
+            )
+            assert (job.priority, job.parent) == (record.get("priority", "normal"), record.get("parent", ""))
+            assert job.enqueued == int(record["enqueued"])
+            self.starts.append(Started(job.uid, job.stream, job.token))
+            self.owners.append(worker)
+
+    @event(
+        2,
+        lambda self: self.starts,
+        which=st.lists(st.tuples(picks, kinds, dues, st.booleans()), min_size=1, max_size=4),
+        most_finished=st.sampled_from([MANY, MANY, MANY, 1, 0]),
+    )
+    def finish(self, which: list[Any], most_finished: int) -> None:
+        """Outcomes of recent starts; with them come those of others, which must be refused."""
+        first = -1 - which[0][0] % len(self.starts)
+        worker = self.owners[first]
+        rows: list[OutcomeRow] = []
+        for pick, kind, due, noted in which:
+            start = self.starts[-1 - pick % len(self.starts)]
+            body = {"complete": "5", "dead": "ValueError", "park": "d2" if noted else ""}.get(kind, "")
+            failure = FAILURE if kind in {"retry", "dead"} or (kind == "cancel" and noted) else ""
+            when = due if kind in {"retry", "snooze"} else ""
+            rows.append(OutcomeRow(start.uid, start.token, kind, body, when, failure))
+        self.recorded(worker, rows, most_finished)
+        self.last.append((worker, rows))
+
+    @event(8, lambda self: self.model.flights, pick=picks, kind=kinds, due=dues, noted=st.booleans())
+    def finish_one_that_runs(self, pick: int, kind: str, due: str, noted: bool) -> None:  # noqa: FBT001
+        running = sorted(self.model.flights)
+        uid = running[pick % len(running)]
+        start = Started(uid, "", int(self.model.jobs[uid]["token"]))
+        self.starts.append(start)
+        self.owners.append(self.model.flights[uid].worker)
+        self.finish(which=[(0, kind, due, noted)], most_finished=MANY)
+
+    @event(1, lambda self: self.last, pick=picks)
+    def finish_again(self, pick: int) -> None:
+        worker, rows = self.last[-1 - pick % len(self.last)]
+        self.recorded(worker, rows, MANY)
+
+    @event(
+        1, lambda self: self.starts, pick=picks, worker=workers, off=st.sampled_from([-1, 0, 1]), kind=kinds
+    )
+    def finish_as_somebody_else(self, pick: int, worker: str, off: int, kind: str) -> None:
+        start = self.starts[-1 - pick % len(self.starts)]
+        body = {"complete": "6", "park": "d1"}.get(kind, "")
+        failure = FAILURE if kind in {"retry", "dead"} else ""
+        self.recorded(worker, [OutcomeRow(start.uid, start.token + off, kind, body, "", failure)], MANY)
+
+    def recorded(self, worker: str, rows: list[OutcomeRow], most_finished: int) -> None:
+        expected = self.model.finish(worker, rows, most_finished)
+        verdicts = self.shard.finish(*rows, worker=worker, most_finished=most_finished)
+        assert verdicts == expected
+        self.agree()
+
+    @event(
+        2,
+        reaper=workers,
+        limit=st.sampled_from([1, 2, 500]),
+        max_crashes=st.sampled_from([1, 2, 3]),
+        outage=st.booleans(),
+    )
+    def reap(self, reaper: str, limit: int, max_crashes: int, outage: bool) -> None:  # noqa: FBT001
+        before = self.server.now + 1 if outage else 0
+        expected = self.model.reap(reaper, limit, max_crashes, before)
+        reaped = self.shard.reap(reaper, limit=limit, max_crashes=max_crashes, no_crash_before=before)
+        assert (reaped.returned, reaped.buried) == (expected.returned, expected.buried)
+        assert (reaped.cancelled, reaped.dead) == (expected.cancelled, expected.dead)
+        assert reaped.more == expected.more
+        self.agree()
+
+    @event(2, worker=workers, left_out=st.sets(picks, max_size=2), staked=st.booleans(), owns=st.booleans())
+    def renew(self, worker: str, left_out: set[int], staked: bool, owns: bool) -> None:  # noqa: FBT001
+        """A list that lacks some of what runs, and has some that does not."""
+        mine = [
+            RunningRow(start.uid, start.token)
+            for start, owner in zip(self.starts[-6:], self.owners[-6:], strict=True)
+            if owner == worker
+        ]
+        rows = [row for index, row in enumerate(mine) if index not in left_out]
+        epoch = self.epochs[worker] if owns else None
+        expected = self.model.renew(worker, rows, epoch, staked=staked)
+        renewed = self.shard.renew(worker, rows, epoch=epoch, staked=staked)
+        assert {name: getattr(renewed, name) for name in vars(expected)} == vars(expected)
+        adopted = self.shard.adopt(worker, *[RunningRow(uid, token) for uid, token in renewed.unknown])
+        assert [(job.uid, job.token) for job in adopted] == expected.unknown
+        self.agree()
+
+    @event(1, worker=workers)
+    def leave(self, worker: str) -> None:
+        assert self.shard.leave(worker) == self.model.leave(worker)
+        self.agree()
+
+    @event(
+        2,
+        worker=workers,
+        count=st.sampled_from([1, 2, 10]),
+        digests=st.tuples(st.sampled_from(DIGESTS), st.sampled_from(DIGESTS)),
+    )
+    def unpark(self, worker: str, count: int, digests: tuple[str, str]) -> None:
+        tasks = [KnownTask(task, digest) for task, digest in zip(TASKS, digests, strict=True)]
+        expected = self.model.unpark(worker, count, tasks)
+        self.started(worker, self.shard.unpark(worker, count, *tasks), expected)
+        self.agree()
+
+    @event(1, lambda self: self.starts, pick=picks, worker=workers, off=st.sampled_from([0, 0, 0, 1]))
+    def progress(self, pick: int, worker: str, off: int) -> None:
+        start = self.starts[-1 - pick % len(self.starts)]
+        record = self.model.jobs.get(start.uid, {"status": "gone"})
+        heard = record["status"] == "running" and (record["worker"], record["token"]) == (
+            worker,
+            str(start.token + off),
+        )
+        if heard:
+            record["progress"] = "[0.5,null]"
+        assert self.shard.progress(start.uid, worker, start.token + off, "[0.5,null]") == heard
+        self.agree()
+
+    # -- ownership
+
+    @event(1, worker=workers, gives_up=st.booleans())
+    def own(self, worker: str, gives_up: bool) -> None:  # noqa: FBT001
+        expected = self.model.acquire(worker)
+        lease = self.server.run(lua.lease_acquire(self.shard.keys.lease, owner=worker, ttl=TTL))
+        assert (lease.epoch, lease.expires_in, lease.owner) == expected
+        if lease.epoch:
+            assert lease.epoch > self.highest_epoch, "a lost lease never repeats an epoch"
+            self.highest_epoch = self.epochs[worker] = lease.epoch
+        if gives_up:
+            epoch = self.epochs[worker]
+            released = self.server.run(lua.lease_release(self.shard.keys.lease, owner=worker, epoch=epoch))
+            assert released == self.model.release(worker, epoch)
+        self.agree()
+
+    @event(1)
+    def pop_a_token(self) -> None:
+        popped = self.server.command("LPOP", self.shard.keys.wake)
+        assert (popped == "1") == (self.model.tokens > 0)
+        self.model.tokens = max(0, self.model.tokens - 1)
+        self.agree()
+
+    # -- upkeep
+
+    @event(1, waits=st.booleans())
+    def pause(self, waits: bool) -> None:  # noqa: FBT001
+        """Until time passes; otherwise most of a run would be spent paused."""
+        assert self.shard.pause() == self.model.pause()
+        self.taken("w1", 3, waits=waits, older_than=None, weights=(4, 3, 2, 1))
+
+    @event(
+        2,
+        limit=st.sampled_from([1, 3, 500]),
+        most_finished=st.sampled_from([MANY, 1, 0]),
+        dlq_age=st.sampled_from([60_000, 6_000_000]),
+        most_dead=st.sampled_from([MANY, 1, 0]),
+        parked_age=st.sampled_from([60_000, 600_000]),
+    )
+    def retain(self, limit: int, most_finished: int, dlq_age: int, most_dead: int, parked_age: int) -> None:
+        expected = self.model.retain(limit, most_finished, dlq_age, most_dead, parked_age)
+        retained = self.shard.retain(
+            limit=limit,
+            most_finished=most_finished,
+            dlq_age=dlq_age,
+            most_dead=most_dead,
+            parked_age=parked_age,
+        )
+        assert (retained.trimmed, retained.purged, retained.buried, retained.more) == expected
+        self.agree()
+
+    @event(1, lambda self: self.model.dlq, pick=picks)
+    def purge(self, pick: int) -> None:
+        """An operator removes a dead job for good; its uid is forgotten with it."""
+        uid = self.model.dlq[pick % len(self.model.dlq)].uid
+        entry = self.shard.look().dlq_ids[uid]
+        assert self.shard.purge(DeadRow(uid, entry), DeadRow("nobody", "1-1")) == self.model.purge([uid])
+        self.accepted.pop(uid, None)
+        self.agree()
+
+    @rule(ms=st.sampled_from(JUMPS), event=st.deferred(lambda: st.one_of(EVENTS)))
+    def step(self, ms: int, event: tuple[str, dict[str, Any]]) -> None:
+        """Time passes, or does not, and something happens."""
+        if ms:
+            self.server.advance(ms)
+            self.model.advance(ms)
+            if self.model.paused:
+                assert self.shard.resume() == self.model.resume()
+        name, arguments = event
+        getattr(self, name)(**arguments)
+
+
+def look_for_a_difference(make_server: Any, examples: int, steps: int) -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        lambda: ShardMachine(make_server()),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.explicit, Phase.generate, Phase.shrink],
+            derandomize=not NIGHTLY,
+            database=None,
+        ),
+    )
+
+
+def test_no_order_of_events_makes_the_shard_differ_from_its_model() -> None:
+    look_for_a_difference(MemoryServer, *((2_000, 100) if NIGHTLY else (60, 50)))
+
+
+def test_the_same_holds_on_a_real_server(shared_redis: RedisServer) -> None:
+    def fresh() -> RealServer:
+        shared_redis.flush()
+        return RealServer(shared_redis)
+
+    look_for_a_difference(fresh, *((400, 100) if NIGHTLY else (20, 50)))

@@ -1,0 +1,349 @@
+"""Guarantee 9: a torn or alien record is set aside and reported, and the batch goes on."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from capelin.lua import KnownTask, NewJob, OutcomeRow, RunningRow, Submitted, Verdict
+from tests.scripts.driving import RETENTION, TTL, Shard
+
+pytestmark = pytest.mark.leaves_keys(
+    reason="records are torn on purpose, and some of their keys cannot be told apart"
+)
+
+Tear = Callable[[Shard, str], object]
+
+
+def lose_task(shard: Shard, uid: str) -> None:
+    shard.server.command("HDEL", shard.keys.job(uid), "task")
+
+
+def lose_status(shard: Shard, uid: str) -> None:
+    shard.server.command("HDEL", shard.keys.job(uid), "status")
+
+
+def strange_status(shard: Shard, uid: str) -> None:
+    shard.server.command("HSET", shard.keys.job(uid), "status", "flying")
+
+
+def strange_number(shard: Shard, uid: str) -> None:
+    shard.server.command("HSET", shard.keys.job(uid), "attempt", "many")
+
+
+def strange_time(shard: Shard, uid: str) -> None:
+    shard.server.command("HSET", shard.keys.job(uid), "enqueued", "1e300")
+
+
+def other_type(shard: Shard, uid: str) -> None:
+    shard.server.command("DEL", shard.keys.job(uid))
+    shard.server.command("SET", shard.keys.job(uid), "not a hash")
+
+
+def no_record(shard: Shard, uid: str) -> None:
+    shard.server.command("DEL", shard.keys.job(uid))
+
+
+TEARS: list[Tear] = [
+    lose_task,
+    lose_status,
+    strange_status,
+    strange_number,
+    strange_time,
+    other_type,
+    no_record,
+]
+UNREADABLE: list[Tear] = [lose_status, other_type, no_record]
+by_name = pytest.mark.parametrize("tear", TEARS, ids=lambda tear: tear.__name__)
+unreadable = pytest.mark.parametrize("tear", UNREADABLE, ids=lambda tear: tear.__name__)
+
+
+def dead(shard: Shard) -> list[tuple[str, str]]:
+    return [(uid, reason) for uid, _, reason in shard.look().dlq]
+
+
+@by_name
+def test_take_sets_a_torn_record_aside_and_delivers_the_rest(shard: Shard, tear: Tear) -> None:
+    shard.enqueue("before", "torn", "after")
+    tear(shard, "torn")
+    taken = shard.take()
+    assert [job.uid for job in taken.jobs] == ["before", "after"]
+    assert taken.torn == ["torn"]
+    found = shard.look()
+    assert dead(shard) == [("torn", "torn")]
+    assert [entry.uid for entry in found.streams["normal"]] == ["before", "after"]
+    assert found.meta == {}
+
+
+@by_name
+def test_a_torn_record_is_reported_once(shard: Shard, tear: Tear) -> None:
+    shard.enqueue("torn")
+    tear(shard, "torn")
+    assert shard.take().torn == ["torn"]
+    assert shard.take().torn == []
+    assert dead(shard) == [("torn", "torn")]
+
+
+def test_what_can_be_read_of_a_torn_record_says_that_its_job_is_dead(shard: Shard) -> None:
+    shard.enqueue("torn")
+    strange_number(shard, "torn")
+    shard.take()
+    record = shard.record("torn")
+    assert record["status"] == "failed"
+    assert json.loads(record["error"])["type"] == "TornRecord"
+    assert record["place"].startswith("dlq:")
+
+
+def test_a_torn_record_frees_its_key_and_its_follower(shard: Shard) -> None:
+    shard.enqueue(NewJob("first", "a", unique_key="k"))
+    shard.take_one()
+    shard.enqueue(NewJob("second", "a", priority="critical", unique_key="k", on_duplicate="follow"))
+    shard.finish(OutcomeRow("first", 1, "retry", failure="{}"))
+    strange_number(shard, "first")
+    taken = shard.take(waits=True, weights=(0, 0, 0, 0))
+    assert taken.torn == ["first"]
+    assert taken.more, "the follower entered after its stream was read"
+    assert shard.look().unique == {"a:k": "second"}
+    assert [job.uid for job in shard.take().jobs] == ["second"]
+
+
+@pytest.mark.parametrize(
+    "fields", [("x", "y"), ("J", "u1"), ("x", "y", "j", "u1")], ids=["other", "capital", "second"]
+)
+def test_an_alien_entry_is_set_aside_under_its_own_id(shard: Shard, fields: tuple[str, ...]) -> None:
+    entry = str(shard.server.command("XADD", shard.keys.streams[3], f"{shard.now}-1", *fields))
+    shard.enqueue("mine")
+    taken = shard.take()
+    assert [job.uid for job in taken.jobs] == ["mine"]
+    assert taken.torn == [entry]
+    assert dead(shard) == [("?", "torn")]
+
+
+@pytest.mark.parametrize("tear", [lose_status, other_type, no_record], ids=lambda tear: tear.__name__)
+def test_a_torn_record_among_the_scheduled_is_set_aside_when_it_is_due(shard: Shard, tear: Tear) -> None:
+    shard.enqueue(NewJob("torn", "a", due="+50"), NewJob("whole", "a", due="+50"))
+    tear(shard, "torn")
+    shard.advance(50)
+    taken = shard.take()
+    assert taken.torn == ["torn"]
+    assert [job.uid for job in taken.jobs] == ["whole"]
+    assert dead(shard) == [("torn", "torn")]
+    assert shard.look().scheduled == {}
+
+
+def test_texts_that_are_not_utf_8_cost_nobody_the_reply(shard: Shard) -> None:
+    shard.enqueue("strange", "whole")
+    shard.server.command("HSET", shard.keys.job("strange"), "correlation", b"\xff\xfe")
+    jobs = shard.take().jobs
+    assert [job.uid for job in jobs] == ["strange", "whole"]
+
+
+def test_an_outcome_of_a_torn_record_spares_the_rest_of_the_batch(shard: Shard) -> None:
+    shard.enqueue("one", "torn", "two")
+    shard.take()
+    other_type(shard, "torn")
+    rows = [OutcomeRow(uid, 1, "complete") for uid in ("one", "torn", "two")]
+    assert shard.finish(*rows) == [Verdict.RECORDED, Verdict.TORN, Verdict.RECORDED]
+    found = shard.look()
+    assert set(found.finished) == {"one", "two"}
+    assert [entry.uid for entry in found.streams["normal"]] == ["torn"], (
+        "it keeps its place until it is set aside"
+    )
+    renewed = shard.renew("w1")
+    assert (renewed.unknown, renewed.pending) == ([], 0)
+    assert dead(shard) == [("torn", "torn")]
+    assert shard.look().streams["normal"] == []
+
+
+@pytest.mark.parametrize("place", ["", "nowhere", "9:1-1", "4:abc"])
+def test_an_outcome_of_a_record_that_lost_its_place_ends_the_job_in_the_dlq(shard: Shard, place: str) -> None:
+    shard.enqueue("torn", "whole")
+    shard.take()
+    shard.server.command("HSET", shard.keys.job("torn"), "place", place)
+    verdicts = shard.finish(OutcomeRow("torn", 1, "complete", "1"), OutcomeRow("whole", 1, "complete", "1"))
+    assert verdicts == [Verdict.TORN, Verdict.RECORDED]
+    assert dead(shard) == [("torn", "torn")]
+    shard.renew("w1")
+    assert shard.look().streams["normal"] == [], "its entry goes with the next renewal"
+
+
+def test_an_outcome_that_cannot_be_written_never_takes_the_job_from_its_place(shard: Shard) -> None:
+    """The list of failures is something else: the retry cannot be noted."""
+    shard.enqueue("torn", "whole")
+    shard.take()
+    shard.server.command("SET", shard.keys.failures("torn"), "not a list")
+    rows = [OutcomeRow("torn", 1, "retry", failure="{}"), OutcomeRow("whole", 1, "retry", failure="{}")]
+    assert shard.finish(*rows) == [Verdict.TORN, Verdict.RECORDED]
+    assert dead(shard) == [("torn", "torn")]
+    assert shard.status("torn") == "failed"
+    assert shard.status("whole") == "queued"
+
+
+def test_a_then_that_cannot_be_read_is_reported_and_its_parent_completed(shard: Shard) -> None:
+    shard.enqueue(NewJob("torn", "a", extra='{"then": "[oops"}'), "whole")
+    shard.take()
+    rows = [OutcomeRow("torn", 1, "complete", "1"), OutcomeRow("whole", 1, "complete", "1")]
+    assert shard.finish(*rows) == [Verdict.TORN, Verdict.RECORDED]
+    found = shard.look()
+    assert found.records["torn"]["status"] == "completed"
+    assert set(found.finished) == {"torn", "whole"}
+    assert found.streams["normal"] == []
+    assert found.dlq == []
+
+
+def test_an_on_failure_that_cannot_be_read_is_reported_and_its_job_buried_once(shard: Shard) -> None:
+    shard.enqueue(NewJob("torn", "a", extra='{"on_failure": "[oops"}'))
+    shard.take()
+    assert shard.finish(OutcomeRow("torn", 1, "dead", "ValueError", failure="{}")) == [Verdict.TORN]
+    assert dead(shard) == [("torn", "ValueError")]
+    assert shard.look().streams["normal"] == []
+
+
+@unreadable
+def test_renewals_set_aside_what_cannot_be_read_and_report_it_lost(shard: Shard, tear: Tear) -> None:
+    shard.enqueue("torn", "whole")
+    shard.take()
+    tear(shard, "torn")
+    renewed = shard.renew("w1", [RunningRow("torn", 1), RunningRow("whole", 1)])
+    assert renewed.lost == ["torn"]
+    assert renewed.unknown == []
+    assert renewed.pending == 1
+    assert dead(shard) == [("torn", "torn")]
+
+
+def test_adopting_leaves_out_what_cannot_be_read(shard: Shard) -> None:
+    shard.enqueue("torn", "alien", "whole")
+    shard.take()
+    strange_number(shard, "torn")
+    other_type(shard, "alien")
+    rows = [RunningRow(uid, 1) for uid in ("torn", "alien", "whole", "nobody")]
+    assert [job.uid for job in shard.adopt("w1", *rows)] == ["whole"]
+
+
+@unreadable
+def test_reaping_sets_aside_what_cannot_be_read_and_gives_back_the_rest(shard: Shard, tear: Tear) -> None:
+    shard.enqueue("torn", "whole")
+    shard.take("gone")
+    tear(shard, "torn")
+    shard.advance(TTL)
+    reaped = shard.reap()
+    assert reaped.returned == ["whole"]
+    assert dead(shard) == [("torn", "torn")]
+    found = shard.look()
+    assert found.streams["normal"] == []
+    assert found.stakes == {}
+
+
+@pytest.mark.parametrize("place", ["missing", "strange"])
+def test_reaping_gives_back_a_job_whose_record_lost_its_place(shard: Shard, place: str) -> None:
+    shard.enqueue("torn")
+    shard.take("gone")
+    shard.server.command("HDEL", shard.keys.job("torn"), "place")
+    if place == "strange":
+        shard.server.command("HSET", shard.keys.job("torn"), "place", "nowhere")
+    shard.advance(TTL)
+    assert shard.reap().returned == ["torn"]
+    assert [job.uid for job in shard.take().jobs] == ["torn"]
+
+
+def test_reaping_buries_a_job_whose_failures_cannot_be_noted(shard: Shard) -> None:
+    shard.enqueue("torn", "whole")
+    shard.take("gone")
+    shard.server.command("SET", shard.keys.failures("torn"), "not a list")
+    shard.advance(TTL)
+    assert shard.reap().returned == ["whole"]
+    assert dead(shard) == [("torn", "torn")]
+
+
+def test_reaping_a_poison_job_whose_on_failure_cannot_be_read_buries_it_once(shard: Shard) -> None:
+    shard.enqueue(NewJob("torn", "a", extra='{"on_failure": "[oops"}'))
+    shard.take("gone")
+    shard.advance(TTL)
+    assert shard.reap(max_crashes=1).buried == ["torn"]
+    assert dead(shard) == [("torn", "WorkerLost")]
+
+
+@by_name
+def test_unparking_sets_aside_what_cannot_be_read_and_hands_out_the_rest(shard: Shard, tear: Tear) -> None:
+    shard.enqueue("torn", "whole")
+    shard.take()
+    shard.finish(OutcomeRow("torn", 1, "park"), OutcomeRow("whole", 1, "park"))
+    tear(shard, "torn")
+    assert [job.uid for job in shard.unpark("w2", 10, KnownTask("a", "d"))] == ["whole"]
+    found = shard.look()
+    assert found.parked == {}
+    assert found.parked_counts == {}
+    if tear is not strange_status:  # it says that it is somewhere else
+        assert dead(shard) == [("torn", "torn")]
+
+
+@unreadable
+def test_retention_sets_aside_what_cannot_be_read_and_goes_on(shard: Shard, tear: Tear) -> None:
+    shard.enqueue("torn", "whole")
+    shard.take()
+    shard.finish(OutcomeRow("torn", 1, "park"), OutcomeRow("whole", 1, "park"))
+    tear(shard, "torn")
+    shard.advance(RETENTION)
+    assert shard.retain().buried == 2
+    assert sorted(dead(shard)) == [("torn", "torn"), ("whole", "UnknownTask")]
+
+
+@pytest.mark.parametrize(
+    "tear", [lose_status, strange_time, other_type, no_record], ids=lambda tear: tear.__name__
+)
+def test_trimming_by_count_gets_past_a_torn_record(shard: Shard, tear: Tear) -> None:
+    shard.enqueue("torn", "whole", "last")
+    shard.take()
+    shard.finish(OutcomeRow("torn", 1, "complete"), OutcomeRow("whole", 1, "complete"))
+    tear(shard, "torn")
+    assert shard.finish(OutcomeRow("last", 1, "complete"), most_finished=0) == [Verdict.RECORDED]
+    shard.advance(2 * RETENTION)
+    shard.retain()
+    assert shard.look().finished == {}
+    assert shard.look().records == {}
+
+
+def test_a_purge_removes_what_was_set_aside_though_it_is_no_record(shard: Shard) -> None:
+    shard.enqueue("torn")
+    other_type(shard, "torn")
+    shard.take()
+    shard.advance(100 * RETENTION)
+    assert shard.retain().purged == 1
+    assert shard.server.command("EXISTS", shard.keys.job("torn")) == 0
+
+
+@pytest.mark.parametrize(
+    "tear", [lose_status, strange_status, other_type, no_record], ids=lambda tear: tear.__name__
+)
+def test_a_dedupe_key_that_a_torn_record_holds_is_free(shard: Shard, tear: Tear) -> None:
+    shard.enqueue(NewJob("torn", "a", unique_key="k"))
+    tear(shard, "torn")
+    assert shard.enqueue(NewJob("next", "a", unique_key="k")) == [(Submitted.NEW, "next")]
+    assert shard.look().unique == {"a:k": "next"}
+
+
+def test_a_dedupe_key_of_another_type_is_written_anew(shard: Shard) -> None:
+    shard.server.command("LPUSH", shard.keys.unique("a", "k"), "x")
+    assert shard.enqueue(NewJob("u", "a", unique_key="k")) == [(Submitted.NEW, "u")]
+    assert shard.look().unique == {"a:k": "u"}
+
+
+def test_a_follower_that_cannot_be_read_does_not_keep_its_first_from_ending(shard: Shard) -> None:
+    shard.enqueue(NewJob("first", "a", unique_key="k"))
+    shard.take_one()
+    shard.enqueue(NewJob("second", "a", unique_key="k", on_duplicate="follow"))
+    other_type(shard, "second")
+    assert shard.finish(OutcomeRow("first", 1, "complete")) == [Verdict.RECORDED]
+    found = shard.look()
+    assert found.unique == {}
+    assert set(found.finished) == {"first"}
+
+
+def test_a_follower_whose_first_cannot_be_read_can_be_cancelled(shard: Shard) -> None:
+    shard.enqueue(NewJob("first", "a", unique_key="k"))
+    shard.take_one()
+    shard.enqueue(NewJob("second", "a", unique_key="k", on_duplicate="follow"))
+    other_type(shard, "first")
+    shard.cancel("second")
+    assert shard.status("second") == "cancelled"
+    assert shard.look().scheduled == {}
