@@ -99,6 +99,7 @@ class Binding:
 
 
 def _problem(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    variable = f"CAPELIN_{where.upper()}" if where else "together"
-    return f"{variable}: {error['msg']} (got {error['input']!r})" if where else f"{error['msg']}"
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
+    variable = f"CAPELIN_{'_'.join(map(str, error['loc'])).upper()}"
+    return f"{variable}={error['input']}: {error['msg']}"

@@ -2,13 +2,15 @@
 real executor.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from capelin.connection import Connection
 from capelin.keys import ShardKeys
 from capelin.lua import OutcomeRow, Verdict
+from capelin.middleware import Middleware
 from capelin.workers.consumer import Consumer
 from capelin.workers.executor import Executor
 from capelin.workers.limits import Limits
@@ -40,6 +42,8 @@ async def drain(
     *,
     layouts: dict[str, int],
     on_recorded: Callable[[Start, OutcomeRow, Verdict], None] | None = None,
+    middleware: Sequence[Middleware] = (),
+    clock: Callable[[], float] = time.time,
 ) -> int:
     """Run every job that is due, and what comes of it at once, and return how many starts that took.
 
@@ -48,6 +52,8 @@ async def drain(
         connection: Where.
         layouts: Number of shards by queue.
         on_recorded: Told of each recorded outcome.
+        middleware: Goes around the app's own.
+        clock: Seconds since the epoch, for what a retry policy asks.
     """
     settings = app.settings
     tasks = app.tasks
@@ -78,7 +84,8 @@ async def drain(
         slots=slots,
         ended=consumer.ended,
         abandon=consumer.abandon,
-        middleware=app.middleware,
+        middleware=(*middleware, *app.middleware),
+        clock=clock,
         report=report,
         max_result_bytes=settings.max_payload_bytes,
         base_context=copy_context(),

@@ -7,6 +7,7 @@ stopped: told to stop, it sees ``current_job().cancelled``, and keeps its slot u
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,7 @@ class Executor:
         abandon: Told of an outcome for a start whose thread goes on.
         report: Writes the progress of a start.
         max_result_bytes: A larger result is refused.
+        clock: Seconds since the epoch, for what a retry policy asks.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Executor:
         max_result_bytes: int = 1024 * 1024,
         base_context: Context | None = None,
         is_leader: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._tasks = tasks
         self._defaults = defaults
@@ -71,6 +74,7 @@ class Executor:
         self._max_result_bytes = max_result_bytes
         self._base_context = base_context
         self._is_leader = is_leader
+        self._clock = clock
         self._threads = anyio.CapacityLimiter(max(1, slots.sizes["thread"]))
         self._processes = ProcessPool(slots.sizes["process"])
         self._loop = asyncio.get_running_loop()
@@ -220,7 +224,7 @@ class Executor:
             # It was interrupted, and its cleaning up failed: that says nothing about the job.
             return outcomes.handed_back(start.delivery)
         ran_for = self._loop.time() - (start.began or 0.0)
-        return outcomes.failed(start.delivery, error, job.options.retry, ran_for=ran_for)
+        return outcomes.failed(start.delivery, error, job.options.retry, ran_for=ran_for, now=self._clock())
 
     # In threads: a start that cannot be stopped, only left alone.
 

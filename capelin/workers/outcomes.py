@@ -6,9 +6,7 @@ that a task raises, and nothing that a record holds, makes these functions raise
 
 import json
 import traceback as tracebacks
-from datetime import UTC, datetime
 from functools import lru_cache
-from time import time
 
 import structlog
 import tenacity
@@ -16,6 +14,7 @@ import tenacity
 from capelin.durations import milliseconds
 from capelin.errors import InvalidArguments, InvalidResult
 from capelin.lua import Delivery, OutcomeKind, OutcomeRow
+from capelin.options import milliseconds_since_epoch
 from capelin.retry import Reject, Retry, RetryPolicy, Snooze
 from capelin.workers.processes import RemoteError
 
@@ -110,7 +109,9 @@ def dead(delivery: Delivery, reason: str, error: BaseException) -> OutcomeRow:
     )
 
 
-def failed(delivery: Delivery, error: BaseException, default: RetryPolicy, *, ran_for: float) -> OutcomeRow:
+def failed(
+    delivery: Delivery, error: BaseException, default: RetryPolicy, *, ran_for: float, now: float
+) -> OutcomeRow:
     """The outcome of a start that raised.
 
     Args:
@@ -118,22 +119,21 @@ def failed(delivery: Delivery, error: BaseException, default: RetryPolicy, *, ra
         error: What it raised; the control outcomes among them.
         default: The task's retry policy; the job may have one of its own.
         ran_for: Seconds since the start began.
+        now: Seconds since the epoch.
     """
     if isinstance(error, Snooze):
-        return OutcomeRow(
-            delivery.uid, delivery.token, OutcomeKind.SNOOZE.value, due=_due(_wait_of(error) or 0.0)
-        )
+        return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.SNOOZE.value, due=_asked_for(error) or "")
     if isinstance(error, Reject):
         return dead(delivery, "Reject", error)
     if isinstance(error, _NOT_RETRIED):
         return dead(delivery, type(error).__name__, error)
-    elapsed = ran_for if delivery.first is None else max(ran_for, time() - delivery.first / 1000)
+    elapsed = ran_for if delivery.first is None else max(ran_for, now - delivery.first / 1000)
     policy = policy_of(delivery, default)
-    wanted: float | None = None
+    wanted: str | None = None
     if isinstance(error, Retry):
         # The task decided that it is worth another attempt; the policy still says how many there are.
         policy = RetryPolicy(stop=policy.stop, wait=policy.wait, retry=tenacity.retry_always)
-        wanted = _wait_of(error)
+        wanted = _asked_for(error)
     wait = policy.decide(attempt=delivery.attempt + 1, exception=error, elapsed=elapsed)
     if wait is None:
         return dead(delivery, _type_of(error), error)
@@ -141,14 +141,17 @@ def failed(delivery: Delivery, error: BaseException, default: RetryPolicy, *, ra
         delivery.uid,
         delivery.token,
         OutcomeKind.RETRY.value,
-        due=_due(wait if wanted is None else wanted),
+        due=_in(wait) if wanted is None else wanted,
         failure=failure_json(error),
     )
 
 
-def _wait_of(control: Retry | Snooze) -> float | None:
-    return control.seconds_from(datetime.now(UTC))
+def _asked_for(control: Retry | Snooze) -> str | None:
+    """The due moment that a task asked for, as `finish` takes it; None when it left that open."""
+    if control.at is not None:
+        return str(milliseconds_since_epoch(control.at))
+    return None if control.delay is None else _in(control.delay)
 
 
-def _due(wait: float) -> str:
+def _in(wait: float) -> str:
     return f"+{milliseconds(wait)}" if wait > 0 else ""
