@@ -113,7 +113,7 @@ class TaskCall(Submit[P, R]):
     def __init__(self, task: "Task[P, R]", call: CallOptions) -> None:
         self._task = task
         self._changes = call.request_fields()
-        self._known: tuple[EffectiveOptions, RequestFields] | None = None
+        self._known: tuple[EffectiveOptions, JobRequest[R]] | None = None
 
     def job(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
         """Return one job to be, with these options. Nothing is sent.
@@ -125,16 +125,19 @@ class TaskCall(Submit[P, R]):
         apps = task.agreeing_apps()
         check = any(app.check_round_trip for app in apps)
         text = task.signature.encode(args, kwargs, check_round_trip=check)
-        return JobRequest(task=task.name, args=text, digest=task.signature.digest, **self._fields(apps))
+        return self._without_args(apps).with_args(text)
 
     def _enqueuer(self) -> Enqueuer:
         return self._task.app
 
-    def _fields(self, apps: list[Enqueuer]) -> RequestFields:
-        effective = self._task.effective(apps[0].defaults if apps else NO_DEFAULTS)
+    def _without_args(self, apps: list[Enqueuer]) -> JobRequest[R]:
+        task = self._task
+        effective = task.effective(apps[0].defaults if apps else NO_DEFAULTS)
         known = self._known
         if known is None or known[0] is not effective:
-            known = self._known = (effective, request_fields(effective) | self._changes)
+            fields = request_fields(effective) | self._changes
+            request: JobRequest[R] = JobRequest(task=task.name, digest=task.signature.digest, **fields)
+            known = self._known = (effective, request)
         return known[1]
 
     def __repr__(self) -> str:

@@ -195,6 +195,8 @@ def _compare_models(given: BaseModel, back: BaseModel) -> _Found | None:
 
 
 def _compare_mappings(given: Mapping[Any, Any], back: Mapping[Any, Any]) -> _Found | None:
+    if getattr(given, "default_factory", None) is not getattr(back, "default_factory", None):
+        return "", f"{show(given)} would come back with another default_factory"
     keys = {key: key for key in back}
     for key, value in given.items():
         if key not in keys:

@@ -73,8 +73,10 @@ def unwrap(hint: Any) -> Any:
 
 
 def unpacked(hint: Any) -> Any:
-    """Return the ``X`` of ``Unpack[X]``, or None."""
-    return get_args(hint)[0] if get_origin(hint) in _UNPACK else None
+    """Return the ``X`` of ``Unpack[X]`` or ``*X``, or None."""
+    if get_origin(hint) in _UNPACK:
+        return get_args(hint)[0]
+    return hint if getattr(hint, "__unpacked__", False) else None
 
 
 def why_unusable(hint: Any) -> str | None:
@@ -123,7 +125,11 @@ def describe(hint: Any) -> str:
     return _describe(hint, ())
 
 
-def _describe(hint: Any, within: tuple[object, ...]) -> str:  # noqa: PLR0911 -- one return a kind of hint
+def _describe(hint: Any, within: tuple[object, ...]) -> str:
+    if isinstance(hint, _TYPE_ALIASES):  # an alias may mention itself
+        if any(hint is outer for outer in within):
+            return spell(hint)
+        within = (*within, hint)
     hint = unwrap(hint)
     if hint is None or hint is types.NoneType:
         return "None"
@@ -133,6 +139,10 @@ def _describe(hint: Any, within: tuple[object, ...]) -> str:  # noqa: PLR0911 --
         return hint
     if isinstance(hint, typing.ForwardRef):
         return hint.__forward_arg__
+    return _describe_special(hint, within) or _describe_class(hint, within)
+
+
+def _describe_special(hint: Any, within: tuple[object, ...]) -> str | None:
     origin, args = get_origin(hint), get_args(hint)
     if origin is Literal:
         return f"Literal[{','.join(f'{type(arg).__name__}:{_value(arg)}' for arg in args)}]"
@@ -141,6 +151,11 @@ def _describe(hint: Any, within: tuple[object, ...]) -> str:  # noqa: PLR0911 --
         return f"Annotated[{_describe(hint.__origin__, within)},{metadata}]"
     if origin in UNIONS:
         return "|".join(dict.fromkeys(_describe(arg, within) for arg in args))
+    return None
+
+
+def _describe_class(hint: Any, within: tuple[object, ...]) -> str:
+    origin, args = get_origin(hint), get_args(hint)
     name = getattr(origin or hint, "__qualname__", None) or _ADDRESS.sub("", str(hint))
     name = name.rpartition("<locals>.")[2]
     if args:

@@ -266,7 +266,7 @@ class TaskDecorators(ABC):
             if isinstance(function, Task):
                 raise InvalidTask(task=function.name, why="it is one already; decorate the function once")
             short = name if name is not None else getattr(function, "__name__", type(function).__name__)
-            full = self.task_prefix + short
+            full = self.task_prefix + check_name("task", short)
             checked = check_function(function, full)
             asynchronous = check_run_in(checked, full, run_in) == "loop"
             kind: type[Task[..., Any]] = AsyncTask[..., Any] if asynchronous else SyncTask[..., Any]

@@ -5,12 +5,14 @@ import enum
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Annotated, Any, NamedTuple, NewType, NotRequired, Self
+from typing import Annotated, Any, Generic, NamedTuple, NewType, NotRequired, Self, TypeVar
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, RootModel
 from pydantic_core import core_schema
 from typing_extensions import TypeAliasType, TypedDict
+
+T = TypeVar("T")
 
 
 class Colour(enum.Enum):
@@ -85,6 +87,14 @@ class Private(BaseModel):
 
 class Trimmed(BaseModel):
     name: Annotated[str, AfterValidator(str.strip)]
+
+
+class Names(RootModel[list[str]]):
+    pass
+
+
+class Box(BaseModel, Generic[T]):
+    item: T
 
 
 class Node(BaseModel):

@@ -2,7 +2,8 @@
 # ruff: noqa: DTZ001, S106, S108 -- naive datetimes, secrets and paths are sample values here
 
 import math
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from ipaddress import IPv4Address
@@ -22,6 +23,7 @@ from tests.support.samples import (
     Address,
     Aliased,
     Blob,
+    Box,
     Colour,
     Constants,
     Counted,
@@ -38,6 +40,7 @@ from tests.support.samples import (
     MyInt,
     MyList,
     MyStr,
+    Names,
     Node,
     Pair,
     Person,
@@ -115,6 +118,11 @@ EXACT: list[tuple[Any, Any]] = [
     (tuple[UUID, ...], (UID, UID)),
     (tuple[()], ()),
     (deque[int], deque([1, 2])),
+    (Sequence[int], [1, 2]),
+    (Mapping[str, date], {"a": date(2026, 1, 2)}),
+    (defaultdict[str, list[int]], defaultdict(list, {"a": [1]})),
+    (Names, Names(root=["a"])),
+    (Box[UUID], Box[UUID](item=UID)),
     (Pair, Pair(1, UID)),
     (Movie, {"title": "Jaws"}),
     (Movie, {"title": "Jaws", "year": 1975}),
@@ -183,6 +191,8 @@ REFUSED: list[tuple[str, Any, Any, str]] = [
     ("a subclass without an annotation", Any, [MyStr("b")], "at [0]: MyStr 'b' would come back as str"),
     ("an int enum without an annotation", Any, Level.LOW, "would come back as int"),
     ("a tuple for a list", list[int], (1, 2), "expected list[int], got tuple"),
+    ("a tuple for a sequence", Sequence[int], (1, 2), "would come back as list"),
+    ("another factory", defaultdict[str, int], defaultdict(list), "would come back"),
     ("a list for a tuple", tuple[int, ...], [1, 2], "expected tuple[int, ...], got list"),
     ("a tuple without an annotation", Any, {"a": (1,)}, "at ['a']: tuple (1,) would come back as list"),
     ("a set without an annotation", Any, {1}, "set {1} is not plain JSON; annotate the parameter"),

@@ -331,6 +331,7 @@ def takes_generator(a: Generator[int]) -> None: ...
 def takes_async_iterator(a: AsyncIterator[int]) -> None: ...
 def takes_awaitable(a: list[Awaitable[int]]) -> None: ...
 def takes_type(a: type[int]) -> None: ...
+def takes_unpacked(*a: *tuple[int, str]) -> None: ...
 def takes_no_schema(a: NoSchema) -> None: ...
 def takes_no_schema_inside(a: dict[str, NoSchema]) -> None: ...
 def returns_no_schema() -> NoSchema:
@@ -358,6 +359,7 @@ REFUSED_FUNCTIONS: list[tuple[Callable[..., Any], str]] = [
     (takes_async_iterator, "a: values of AsyncIterator[int] cannot be written"),
     (takes_awaitable, "a: values of Awaitable[int] cannot be written"),
     (takes_type, "a: values of type[int] cannot be written"),
+    (takes_unpacked, "is not supported here"),
     (takes_no_schema, "a: pydantic has no schema for NoSchema; pass plain data"),
     (takes_no_schema_inside, "a: pydantic has no schema for dict[str,"),
     (returns_no_schema, "the return value: pydantic has no schema for NoSchema"),
@@ -380,6 +382,21 @@ def test_a_function_whose_arguments_no_json_can_carry_is_refused(
 
     assert why in str(error.value)
     assert str(error.value).startswith("t cannot be a task: ")
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is new in 3.12")
+def test_functions_and_aliases_in_the_newer_syntax() -> None:
+    names: dict[str, Any] = {}
+    exec("def generic[T](a: list[T]) -> None: ...", names)  # noqa: S102 -- 3.11 cannot parse it
+    exec("type Json = dict[str, Json] | list[Json] | str | int | None\ndef takes(a: Json): ...", names)  # noqa: S102
+    value = {"a": [1, {"b": None}, "c"]}
+
+    with pytest.raises(InvalidTask, match="a: it is generic"):
+        signature(names["generic"])
+    compiled = signature(names["takes"])
+
+    assert compiled.decode(compiled.encode((value,), {})) == ((value,), {})
+    assert len(compiled.digest) == 10
 
 
 def test_a_model_with_names_that_are_not_defined_yet_is_refused() -> None:

@@ -645,6 +645,7 @@ def test_an_async_wrapper_is_an_async_task(app: Capelin) -> None:
     ("options", "error", "why"),
     [
         ({"name": "a b"}, InvalidName, "task name 'a b' is not allowed"),
+        ({"name": 5}, InvalidName, "a name is a string"),
         ({"name": ""}, InvalidName, "task name '' is not allowed"),
         ({"aliases": ("ok", "not ok")}, InvalidName, "task name 'not ok' is not allowed"),
         ({"aliases": "mail.send"}, InvalidOption, "expected several names, as (name,)"),
