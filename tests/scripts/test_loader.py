@@ -4,8 +4,9 @@ import inspect
 import re
 import struct
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from importlib.resources import files
-from types import ModuleType
+from pkgutil import iter_modules
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,7 +14,7 @@ from lupa.lua51 import LuaRuntime
 
 from capelin import lua
 from capelin.keys import Keys
-from capelin.lua import Call, consuming, leasing, producing, upkeep
+from capelin.lua import Call
 from capelin.lua.loader import ScriptError, assemble, load
 from capelin.lua.typed import Transition, checked
 
@@ -24,7 +25,7 @@ INCLUDES = sorted(
     for file in FOLDER.joinpath("includes").iterdir()
     if file.name.endswith(".lua")
 )
-MODULES: tuple[ModuleType, ...] = (consuming, leasing, producing, upkeep)
+MODULES = [import_module(f"{lua.__name__}.{found.name}") for found in iter_modules(lua.__path__)]
 
 # What must work on a full Redis, so that it drains. Each opens with a write that is allowed there, after which Redis lets
 # the rest of the script pass.
@@ -248,16 +249,19 @@ def transitions() -> Iterator[tuple[str, Transition]]:
 def test_every_script_is_reached_by_one_public_function() -> None:
     by_global = {name: transition.script.name for name, transition in transitions()}
     reached: dict[str, str] = {}
-    for name in lua.__all__:
-        function: Any = getattr(lua, name)
-        if inspect.isfunction(function):
-            [script] = {
-                by_global[f"{function.__module__}.{word}"]
-                for word in function.__code__.co_names
-                if f"{function.__module__}.{word}" in by_global
-            }
-            assert script not in reached, f"{script} has two functions: {name} and {reached[script]}"
-            reached[script] = name
+    for module in MODULES:
+        for name, function in vars(module).items():
+            if (
+                name.startswith("_")
+                or not inspect.isfunction(function)
+                or function.__module__ != module.__name__
+            ):
+                continue
+            for word in function.__code__.co_names:
+                script = by_global.get(f"{module.__name__}.{word}")
+                if script is not None:
+                    assert script not in reached, f"{script} has two functions: {name} and {reached[script]}"
+                    reached[script] = name
     assert sorted(reached) == SCRIPTS
 
 
