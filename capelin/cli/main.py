@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from capelin.cli.demo import demo
 from capelin.cli.dlq import dlq
 from capelin.cli.fleet import workers
 from capelin.cli.jobs import jobs
@@ -35,6 +36,7 @@ cli = typer.Typer(
     help="Background jobs on Redis: start as many workers as you like, anywhere.",
     epilog="A noun alone lists: capelin jobs is capelin jobs ls.",
 )
+cli.command("demo", rich_help_panel="Run")(demo)
 cli.command("worker", rich_help_panel="Run")(run)
 for _noun, _name in (
     (queues, "queues"),

@@ -1,0 +1,129 @@
+"""The demo, in order: a Redis, workers, jobs, a kill, and what became of every file."""
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+from capelin._binding import override
+from capelin.admin import Access, open_access
+from capelin.demo.files import library, library_files, make_failing_files
+from capelin.demo.fleet import LEASE_TTL, Fleet, fleet_in
+from capelin.demo.outcome import Kill, read_outcome
+from capelin.demo.report import report
+from capelin.demo.screen import Screen
+from capelin.demo.tasks import app, measure
+from capelin.demo.watching import Glance, glance
+from capelin.embedded import EmbeddedRedis
+from capelin.settings import Settings
+
+WORKERS: Final = ("worker-1", "worker-2", "worker-3")
+
+_LOOK_EVERY = 0.2
+_STUCK_SECONDS = 120.0
+
+
+async def run_demo(*, files: int | None = None, keep: bool = False) -> int:
+    """Run the demo; returns the exit status: 0 when every file is accounted for.
+
+    Whatever ends it, it ends what it started.
+
+    Args:
+        files: At most so many of the library's files, instead of all.
+        keep: Leave Redis and the workers running, for trying out commands, until it is interrupted.
+
+    Raises:
+        ConfigurationError: There is no Redis to start, or the workers do not start.
+    """
+    screen = Screen()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="capelin-demo-")))
+        redis = stack.enter_context(EmbeddedRedis())
+        screen.say(f"Redis    {redis.why}, port {redis.port}")
+        override(url=redis.url)
+        async with (
+            open_access(redis.url, prefix=app.keys.prefix, settings=Settings()) as access,
+            fleet_in(folder) as fleet,
+            app,
+        ):
+            await asyncio.gather(*(fleet.start(name, url=redis.url) for name in WORKERS))
+            pids = ", ".join(f"{name} is pid {worker.pid}" for name, worker in fleet.workers.items())
+            screen.say(f"Workers  {pids}")
+            demo = _Demo(screen, fleet, access)
+            jobs = await demo.enqueue(folder, files)
+            seconds = await demo.follow(len(jobs))
+            outcome = await read_outcome(access, jobs, kill=demo.kill, seconds=seconds)
+            report(screen, outcome, demo.kill, url=redis.url, keep=keep)
+            if keep:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+    return 0 if outcome.complete else 1
+
+
+class _Demo:
+    """The work, from the first job to the last."""
+
+    def __init__(self, screen: Screen, fleet: Fleet, access: Access) -> None:
+        self._screen, self._fleet, self._access = screen, fleet, access
+        self.kill: Kill | None = None
+
+    async def enqueue(self, folder: Path, most: int | None) -> dict[Path, str]:
+        """Enqueue a job for each file; returns the jobs' ids."""
+        paths = library_files(most)
+        failing = make_failing_files(folder)
+        for index, path in enumerate(failing, 1):
+            paths.insert(index * len(paths) // (len(failing) + 1), path)
+        self._began = time.monotonic()
+        jobs = await app.enqueue([measure.job(str(path)) for path in paths])
+        self._screen.say(
+            f"Jobs     {len(jobs):,} files of {library()}, and {len(failing)} made to fail,\n"
+            f"         enqueued in {time.monotonic() - self._began:.2f} s"
+        )
+        return {path: job.id for path, job in zip(paths, jobs, strict=True)}
+
+    async def follow(self, total: int) -> float:
+        """Watch until all jobs ended, and kill a worker half way; returns how many seconds that took."""
+        self._screen.begin(total)
+        last, changed = -1, time.monotonic()
+        try:
+            while last < total and time.monotonic() - changed < _STUCK_SECONDS and self._fleet.alive:
+                seen = await glance(self._access)
+                if seen is not None:
+                    ended = seen.done + seen.dead
+                    if ended != last:
+                        last, changed = ended, time.monotonic()
+                    if self.kill is None and ended * 2 >= total:
+                        await self._kill_one(seen)
+                    self._screen.show(seen, workers=self._states(), seconds=self._seconds)
+                if last < total:
+                    await asyncio.sleep(_LOOK_EVERY)
+        finally:
+            self._screen.end()
+        return self._seconds
+
+    async def _kill_one(self, seen: Glance) -> None:
+        busiest = max(self._fleet.alive, key=lambda name: seen.running.get(name, 0))
+        pid = self._fleet.workers[busiest].pid
+        after = self._seconds
+        await self._fleet.kill(busiest)
+        self.kill = Kill(name=busiest, pid=pid, at=await self._access.clock(), after=after)
+        self._screen.say(
+            f"{after:5.1f} s  Half way: {busiest} (pid {pid}) killed with SIGKILL. Its jobs must come back: "
+            f"lease TTL {LEASE_TTL:g} s"
+        )
+
+    def _states(self) -> dict[str, str]:
+        states: dict[str, str] = {}
+        for name, worker in self._fleet.workers.items():
+            if self.kill is not None and name == self.kill.name:
+                states[name] = f"killed at {self.kill.after:.1f} s"
+            else:
+                states[name] = "dead" if worker.ended else "alive"
+        return states
+
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
