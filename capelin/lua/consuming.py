@@ -156,8 +156,21 @@ def reap(
     no_crash_before: int,
     resend_window: int,
     default_retention: int,
+    judge_until: int | None = None,
 ) -> Call[Reaped]:
-    """Give back the jobs of workers whose stake ended."""
+    """Give back the jobs of workers whose stake ended.
+
+    Args:
+        shard: Where.
+        reaper: Who judges.
+        limit: Jobs at most.
+        max_crashes: A job whose worker died this often is dead-lettered.
+        no_crash_before: A stake that ended before this moment, ms, counts no crash.
+        resend_window: ms for which records stay findable.
+        default_retention: ms that a record is kept which says nothing itself.
+        judge_until: Do nothing after this moment by Redis's clock, ms: the call was held up, and so may the
+            renewals of others have been. None: whenever it comes.
+    """
     return _REAP(
         shard,
         Reaped.read,
@@ -165,6 +178,7 @@ def reap(
         limit=limit,
         max_crashes=max_crashes,
         no_crash_before=no_crash_before,
+        judge_until=judge_until,
         resend_window=resend_window,
         default_retention=default_retention,
     )

@@ -1,7 +1,9 @@
 -- fleet_beat: a worker is alive. Joins when it is not known yet, and removes members that are silent beyond their time, if the
---   caller is fit to judge. The version changes with the membership, so that the list is read only then.
+--   caller is fit to judge. The version changes with the membership, so that the list is read only then. Keeps: 12.
 -- KEYS: fleet_members, fleet_expiry, fleet_free
--- ARGV: worker, member, ttl, free, judge
+-- ARGV: worker, member, ttl, free, judge_until
+--   judge_until: the moment (ms) until which the caller is fit to judge; '' when it is not. A beat that comes later was held up
+--   by an outage, in which everybody was silent.
 -- Reply: {version, members with free slots beside the caller, ms until the next member expires, the clock}
 -- include: now
 redis.call('PERSIST', fleet_members)
@@ -12,7 +14,7 @@ if redis.call('HGET', fleet_members, worker) ~= member then
 end
 redis.call('ZADD', fleet_expiry, now + tonumber(ttl), worker)
 redis.call('ZADD', fleet_free, free, worker)
-if judge == '1' then
+if judge_until ~= '' and now <= tonumber(judge_until) then
   for _, silent in ipairs(redis.call('ZRANGEBYSCORE', fleet_expiry, '-inf', now, 'LIMIT', 0, 50)) do
     redis.call('HDEL', fleet_members, silent)
     redis.call('ZREM', fleet_expiry, silent)

@@ -37,7 +37,9 @@ def _fleet(keys: Keys) -> tuple[str, str, str]:
 
 
 @checked(_BEAT)
-def fleet_beat(keys: Keys, /, *, worker: str, member: str, ttl: int, free: int, judge: bool) -> Call[Beat]:
+def fleet_beat(
+    keys: Keys, /, *, worker: str, member: str, ttl: int, free: int, judge_until: int | None
+) -> Call[Beat]:
     """Say that a worker is alive.
 
     Args:
@@ -46,9 +48,12 @@ def fleet_beat(keys: Keys, /, *, worker: str, member: str, ttl: int, free: int, 
         member: Its record as JSON; written when it differs.
         ttl: ms until it counts as gone.
         free: Its free slots.
-        judge: Its own renewals were on time, so that it may remove members that are silent beyond theirs.
+        judge_until: Its own renewals were on time, so that it may remove members that are silent beyond
+            theirs, until this moment by Redis's clock, ms. None: they were not.
     """
-    return _BEAT(_fleet(keys), Beat.read, worker=worker, member=member, ttl=ttl, free=free, judge=judge)
+    return _BEAT(
+        _fleet(keys), Beat.read, worker=worker, member=member, ttl=ttl, free=free, judge_until=judge_until
+    )
 
 
 def _version(raw: Any) -> int:

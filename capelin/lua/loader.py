@@ -1,8 +1,8 @@
 """Loads the Lua scripts that are the state transitions.
 
 A script opens with a contract: its purpose, its keys, its arguments, its reply, the guarantees it keeps.
-    The loader turns the names of keys and arguments into Lua locals and resolves includes (each once,
-    cycles refused), so that no script counts indexes.
+The loader turns the names of keys and arguments into Lua locals and resolves includes (each once,
+cycles refused), so that no script counts indexes.
 """
 
 import re

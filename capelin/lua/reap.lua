@@ -1,11 +1,14 @@
 -- reap: the jobs of workers whose stake ended come back, ahead of new work. A consumer without a live stake is dead; it is
---   deleted only at zero pending, in the same script, since deleting one with pending entries orphans them. Keeps: 1, 3, 9.
+--   deleted only at zero pending, in the same script, since deleting one with pending entries orphans them. Keeps: 1, 3, 9, 12.
 -- KEYS: meta, wake, scheduled, stakes, finished, dlq, *streams
--- ARGV: reaper, limit, max_crashes, no_crash_before, resend_window, default_retention
+-- ARGV: reaper, limit, max_crashes, no_crash_before, judge_until, resend_window, default_retention
 --   no_crash_before: a stake that ended before this moment (ms) ended in an outage and counts no crash; 0 after none.
+--   judge_until: the moment (ms) until which the reaper is fit to judge; '' for ever. A reap that comes later was held up by an
+--   outage, in which nobody could renew: it does nothing.
 -- Reply: {returned, buried, cancelled, dead workers, more}
 -- include: now, shard, streams, wake, place, cancel, bury, aside
 redis.call('PERSIST', meta)
+if judge_until ~= '' and now > tonumber(judge_until) then return { {}, {}, 0, {}, 0 } end
 local budget = tonumber(limit)
 local returned, buried, cancelled, more = {}, {}, 0, 0
 local dead, stake_of = {}, {}

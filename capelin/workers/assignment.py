@@ -5,8 +5,8 @@ down; nobody gets more than an even share. So loads differ by one at most, and s
 when others come or go, a shard moves only when its owner left or when a share filled up in another order.
 
 The bound, stated and tested: one member that leaves or joins moves at most an even share (rounded up) and
-    10 shards more; with 8 shards and 3 workers at most 5, with 64 and 50 at most 12, and about 4 on
-    average.
+10 shards more; with 8 shards and 3 workers at most 5, with 64 and 50 at most 12, and about 4 on
+average.
 """
 
 import hashlib

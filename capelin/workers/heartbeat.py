@@ -10,7 +10,7 @@ import faulthandler
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
@@ -21,10 +21,12 @@ from capelin.errors import CapelinError, Unreachable
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Beat, Call, Delivery, Renewed, RunningRow
 from capelin.workers.backoff import Backoff
+from capelin.workers.farewell import Farewell
 from capelin.workers.fleet import Member, read_members, wanted_shards
 from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
 from capelin.workers.running import Running
+from capelin.workers.stall import Stall
 from capelin.workers.trust import Trust
 from capelin.workers.upkeep import Upkeep
 
@@ -49,7 +51,7 @@ class Heartbeat:
 
     Args:
         post: Runs a function on the worker's event loop.
-        stalled: Seconds since the worker's event loop last made progress.
+        progressed: When the worker's event loop last made progress (``time.monotonic``).
         free_slots: How many more jobs the worker could run.
         uncertain: Shards of takes that were not answered; the consumer appends, the heartbeat removes.
         joins: Whether the worker is a member of the fleet; one that only drains what is there keeps its
@@ -71,7 +73,7 @@ class Heartbeat:
         uncertain: "deque[ShardKeys]",
         listener: Listener,
         post: Callable[..., None],
-        stalled: Callable[[], float],
+        progressed: Callable[[], float],
         free_slots: Callable[[], int],
         joins: bool = True,
     ) -> None:
@@ -87,18 +89,21 @@ class Heartbeat:
         self._unanswered = uncertain
         self._listener = listener
         self._post = post
-        self._stalled = stalled
         self._free_slots = free_slots
         self._joins = joins
         self.members: dict[str, Member] = {}
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
+        self._stall = Stall(progressed)
         self._upkeep = Upkeep(limits, self._layouts, worker=member.id)
+        self._farewell = Farewell(limits, self._layouts, worker=member.id)
         self._version = -1
         self._wanted: set[ShardKeys] = set()
         self._staked: set[ShardKeys] = set()
         self._unsure: dict[ShardKeys, int] = {}
         self._unknown: dict[ShardKeys, set[tuple[str, int]]] = {}
         self._poke = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._gave_up = False
         self._leaving = False
         self._next_at = 0.0
         self.rounds = 0
@@ -109,10 +114,17 @@ class Heartbeat:
 
     async def run(self, connection: Connection) -> None:
         """Renew until cancelled."""
-        backoff = Backoff(first=0.05, most=max(0.1, min(1.0, self._interval)))
+        watching = asyncio.create_task(self._stall.watch(self._look_for_stall))
+        try:
+            await self._renew_for_ever(connection)
+        finally:
+            watching.cancel()
+
+    async def _renew_for_ever(self, connection: Connection) -> None:
+        # Short enough that after an outage all have renewed before anybody may judge.
+        backoff = Backoff(first=0.05, most=self._interval / 4)
         while True:
             self._poke.clear()
-            self._check_stall_limit()
             try:
                 await self.round(connection)
             except Unreachable as error:
@@ -131,23 +143,28 @@ class Heartbeat:
             except TimeoutError:
                 pass
 
-    def _check_stall_limit(self) -> None:
-        stalled = self._stalled()
+    def _look_for_stall(self) -> None:
+        stalled = self._stall.seconds
         if stalled > self._stall_limit:
             log.critical("the event loop is stuck; this process ends", seconds=round(stalled))
             faulthandler.dump_traceback(all_threads=True)
             os._exit(EXIT_STALLED)
+        if (stalled > self._stall_after) != self._gave_up:
+            self._poke.set()
 
     async def round(self, connection: Connection) -> None:
         """One round: renew, reconcile, take and give up shards, reap."""
+        async with self._turn:
+            await self._round(connection)
+
+    async def _round(self, connection: Connection) -> None:
         self.rounds += 1
         self._next_at = time.monotonic() + self._interval
-        stalled = self._stalled() > self._stall_after
+        self._gave_up = stalled = self._stall.seconds > self._stall_after
         if stalled:
             await self.give_up(connection, why="the event loop makes no progress")
         await self._renew(connection, stalled=stalled)
         if stalled or self._leaving or not self._joins:
-            self._next_at = min(self._next_at, time.monotonic() + self._interval)
             return
         await self._settle_ownership(connection)
         due = await self._upkeep.run(connection, self._ownership.shards, self.trust)
@@ -173,16 +190,18 @@ class Heartbeat:
             self._post(self._listener.gave_up, shard)
         self._version = -1
         self._wanted = set()
-        for reply in await connection.run_many(calls):
-            if isinstance(reply, Exception):
-                raise reply
+        _raise_first(await connection.run_many(calls))
+        # Read anew: who joined since the last round is to take over, too.
+        self.members = read_members(await connection.command("HGETALL", self._keys.fleet_members))
         others = [worker for worker in self.members if worker != self._member.id]
         await inbox.post_many(connection, self._keys, others, inbox.Kind.FLEET, {"left": self._member.id})
 
     async def leave(self, connection: Connection) -> None:
         """Shut down: give up everything that is not running, and judge nobody any more."""
         self._leaving = True
-        await self.give_up(connection, why="shutdown")
+        # A round under way may be about to take a lease: it goes first.
+        async with self._turn:
+            await self.give_up(connection, why="shutdown")
 
     async def sign_off(self, connection: Connection) -> None:
         """The last word of a worker that has nothing running: its stakes and consumers go."""
@@ -190,11 +209,8 @@ class Heartbeat:
         shards = [
             self._keys.shard(queue, shard) for queue, count in self._layouts.items() for shard in range(count)
         ]
-        for reply in await connection.run_many(
-            [lua.leave(shard, worker=self._member.id) for shard in shards]
-        ):
-            if isinstance(reply, Exception):
-                raise reply
+        async with self._turn:
+            await self._farewell.sign_off(connection, shards, self._running.by_shard())
 
     async def _renew(self, connection: Connection, *, stalled: bool) -> None:
         running = self._running.by_shard()
@@ -211,7 +227,7 @@ class Heartbeat:
                     member=self._member.to_json(),
                     ttl=self._limits.ttl,
                     free=self._free_slots(),
-                    judge=self.trust.fit,
+                    judge_until=self.trust.judge_until,
                 )
             )
         calls += [
@@ -228,20 +244,18 @@ class Heartbeat:
         if not calls:
             return
         replies = await connection.run_many(calls)
-        for reply in replies:
-            if isinstance(reply, Unreachable):
-                raise reply
-        if member:
-            await self._read_beat(connection, replies.pop(0))
+        beat = replies.pop(0) if member else None
+        if isinstance(beat, Beat):
+            await self._read_beat(connection, beat)
         for shard, reply in zip(shards, replies, strict=True):
             if isinstance(reply, Exception):
-                log.error("a renewal failed", shard=str(shard), error=str(reply))
+                self.trust.failed_in(shard)
             else:
                 await self._read_renewal(connection, shard, running.get(shard, []), reply)
+        # One master of a Cluster may be away: what the others answered counts.
+        _raise_first((beat, *replies))
 
-    async def _read_beat(self, connection: Connection, beat: Beat | Exception) -> None:
-        if isinstance(beat, Exception):
-            raise beat
+    async def _read_beat(self, connection: Connection, beat: Beat) -> None:
         self.trust.renewed(beat.now)
         self._ownership.saw_idle(beat.idle)
         if beat.version != self._version:
@@ -287,6 +301,9 @@ class Heartbeat:
                 self._unsure[shard] -= 1
                 if self._unsure[shard] <= 0:
                     del self._unsure[shard]
+        if unknown and self._leaving:
+            # Too late to begin anything: they are handed back when the worker signs off.
+            return
         if twice:
             rows = [RunningRow(uid, token) for uid, token in twice]
             deliveries = await connection.run(lua.adopt(shard, worker=self._member.id, running=rows))
@@ -306,13 +323,14 @@ class Heartbeat:
         )
         for shard, reply in zip(shards, replies, strict=True):
             if isinstance(reply, Exception):
-                raise reply
-            if reply.epoch:
+                self.trust.failed_in(shard)
+            elif reply.epoch:
                 self._ownership.gained(shard, reply.epoch)
                 self._upkeep.gained(shard)
                 self._post(self._listener.gained, shard)
             else:
                 self._next_at = min(self._next_at, time.monotonic() + reply.expires_in / 1000 + 0.005)
+        _raise_first(replies)
 
     async def _hand_over(self, connection: Connection, shards: set[ShardKeys]) -> None:
         calls = [
@@ -322,8 +340,12 @@ class Heartbeat:
         for shard in shards:
             self._ownership.lost(shard)
             self._post(self._listener.gave_up, shard)
-        for reply in await connection.run_many(calls):
-            if isinstance(reply, Exception):
-                raise reply
+        _raise_first(await connection.run_many(calls))
         others = [worker for worker in self.members if worker != self._member.id]
         await inbox.post_many(connection, self._keys, others, inbox.Kind.FLEET, {"freed": len(shards)})
+
+
+def _raise_first(replies: Iterable[object]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply

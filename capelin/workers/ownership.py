@@ -1,7 +1,7 @@
 """What this worker owns: the shards whose lease it holds. Written by the heartbeat, read by the event loop.
 
 Ownership decides only who waits on a shard, so a reader may be a moment behind: every transition is safe
-    from any worker.
+from any worker.
 """
 
 from capelin.keys import ShardKeys

@@ -1,12 +1,15 @@
 """May this worker judge others by their silence?
 
 It may when its own renewals were on time for the last TTL and one interval: then Redis was there, this
-    process was awake, and who is silent is dead. After a start, an outage or a stall it waits that long
-    first. A stake that ended in an outage tells nothing about its holder, so a reap after one counts no
-    crash.
+process was awake, and who is silent is dead. After a start, an outage or a stall it waits that long first.
+A stake that ended in an outage tells nothing about its holder, so a reap after one counts no crash.
+
+In a Cluster one master may be away while the others answer, so an outage can also be one shard's.
 """
 
 from collections.abc import Callable
+
+from capelin.keys import ShardKeys
 
 
 class Trust:
@@ -22,11 +25,15 @@ class Trust:
         self._ttl, self._interval, self._clock = ttl, interval, clock
         self._since: float | None = None
         self._last = clock()
+        self._server_now = 0
         self._no_crash_before = 0
+        self._failed: dict[ShardKeys, float] = {}
+        self._no_crash_in: dict[ShardKeys, int] = {}
 
     def renewed(self, server_now: int) -> None:
         """A round of renewals was answered; ``server_now`` is Redis's clock in ms."""
         now = self._clock()
+        self._server_now = server_now
         if self._since is None:
             self._since = now
         elif now - self._last > self._interval * 1.5:
@@ -34,9 +41,16 @@ class Trust:
             self._no_crash_before = server_now + int(self._ttl * 1000)
         self._last = now
 
+    def failed_in(self, shard: ShardKeys) -> None:
+        """A call to one shard was not answered."""
+        self._failed[shard] = self._clock()
+        # Until it answers again nothing is judged there; a stake that ends within a TTL from then says
+        # nothing.
+        self._no_crash_in[shard] = self._server_now + int((self._ttl + self._interval) * 1000)
+
     @property
     def fit(self) -> bool:
-        """Whether others may be judged now."""
+        """Whether members may be judged now."""
         now = self._clock()
         if self._since is None or now - self._last > self._interval * 1.5:
             return False
@@ -50,6 +64,25 @@ class Trust:
         return max(0.0, self._since + self._ttl + self._interval - self._clock())
 
     @property
-    def no_crash_before(self) -> int:
-        """Stakes that ended before this moment (Redis's clock, ms) ended in an outage."""
-        return self._no_crash_before
+    def judge_until(self) -> int | None:
+        """Until when (Redis's clock, ms) a call of now may judge; None when it may not. One that arrives later was held
+        up by an outage, in which everybody was silent.
+        """
+        return self._server_now + int(self._interval * 1500) if self.fit else None
+
+    def fit_for(self, shard: ShardKeys) -> bool:
+        """Whether the workers of a shard may be judged now."""
+        failed = self._failed.get(shard)
+        if failed is not None and self._clock() - failed < self._ttl + self._interval:
+            return False
+        return self.fit
+
+    def fit_for_in(self, shard: ShardKeys) -> float:
+        """Seconds until the workers of a shard may be judged."""
+        failed = self._failed.get(shard)
+        here = 0.0 if failed is None else max(0.0, failed + self._ttl + self._interval - self._clock())
+        return max(here, self.fit_in)
+
+    def no_crash_before(self, shard: ShardKeys) -> int:
+        """Stakes of a shard that ended before this moment (Redis's clock, ms) ended in an outage; 0: none did."""
+        return max(self._no_crash_before, self._no_crash_in.get(shard, 0))

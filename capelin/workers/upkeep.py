@@ -53,15 +53,13 @@ class Upkeep:
         for known in (self._reap_at, self._retain_at):
             for shard in [shard for shard in known if shard not in owned]:
                 del known[shard]
-        if trust.fit:
-            await self._reap(
-                [shard for shard in owned if self._reap_at.get(shard, now + 1) <= now], connection, trust
-            )
+        due = [shard for shard in owned if self._reap_at.get(shard, now + 1) <= now and trust.fit_for(shard)]
+        await self._reap(due, connection, trust)
         await self._retain([shard for shard in owned if self._retain_at.get(shard, 0.0) <= now], connection)
-        soonest = min(self._reap_at.values(), default=None)
-        if soonest is None:
-            return None
-        return soonest if trust.fit else max(soonest, time.monotonic() + trust.fit_in)
+        now = time.monotonic()
+        return min(
+            (max(at, now + trust.fit_for_in(shard)) for shard, at in self._reap_at.items()), default=None
+        )
 
     async def _reap(self, shards: list[ShardKeys], connection: Connection, trust: Trust) -> None:
         limits = self._limits
@@ -72,7 +70,8 @@ class Upkeep:
                     reaper=self._worker,
                     limit=_A_CALL,
                     max_crashes=limits.max_crashes,
-                    no_crash_before=trust.no_crash_before,
+                    no_crash_before=trust.no_crash_before(shard),
+                    judge_until=trust.judge_until,
                     resend_window=limits.resend_window,
                     default_retention=limits.default_retention,
                 )
@@ -81,7 +80,9 @@ class Upkeep:
         )
         for shard, reply in zip(shards, replies, strict=True):
             if isinstance(reply, Exception):
-                raise reply
+                trust.failed_in(shard)
+                log.warning("reaping failed; it is tried again", shard=str(shard), error=str(reply))
+                continue
             reaped: Reaped = reply
             if not reaped.more:
                 self._reap_at.pop(shard, None)
@@ -114,7 +115,9 @@ class Upkeep:
         )
         for shard, reply in zip(shards, replies, strict=True):
             if isinstance(reply, Exception):
-                raise reply
+                self._retain_at[shard] = time.monotonic() + _RETAIN_EVERY
+                log.warning("retention failed; it is tried again", shard=str(shard), error=str(reply))
+                continue
             retained: Retained = reply
             self._retain_at[shard] = time.monotonic() + (0.0 if retained.more else _RETAIN_EVERY)
             if retained.buried:
