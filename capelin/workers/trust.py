@@ -65,8 +65,8 @@ class Trust:
 
     @property
     def judge_until(self) -> int | None:
-        """Until when (Redis's clock, ms) a call of now may judge; None when it may not. One that arrives later was held
-        up by an outage, in which everybody was silent.
+        """Until when (Redis's clock, ms) a call of now may judge; None when it may not. One that arrives
+        later was held up by an outage, in which everybody was silent.
         """
         return self._server_now + int(self._interval * 1500) if self.fit else None
 
@@ -84,5 +84,5 @@ class Trust:
         return max(here, self.fit_in)
 
     def no_crash_before(self, shard: ShardKeys) -> int:
-        """Stakes of a shard that ended before this moment (Redis's clock, ms) ended in an outage; 0: none did."""
+        """Stakes of a shard that ended before this moment (Redis's clock, ms) ended in an outage."""
         return max(self._no_crash_before, self._no_crash_in.get(shard, 0))
