@@ -122,7 +122,16 @@ async def _came_back(access: Access, infos: Sequence[JobInfo], kill: Kill | None
 
 def _next_start(info: JobInfo, worker: str) -> datetime | None:
     """When a job was started again after the start that died with a worker."""
-    lost = next((failure for failure in info.failures if failure.worker.startswith(f"{worker}-")), None)
+    lost = next(
+        (
+            failure
+            for failure in info.failures
+            if failure.worker.startswith(f"{worker}-")
+            and failure.error
+            and failure.error.type == "WorkerLost"
+        ),
+        None,
+    )
     if lost is None:
         return None
     later = [failure for failure in info.failures if failure.token == lost.token + 1]

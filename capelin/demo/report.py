@@ -1,5 +1,6 @@
 """The demo's report: what became of every file, and what to type next."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from capelin.demo.screen import Screen
 _SLOWEST = 5
 _MOST_DEAD = 15
 _LONGEST_WHY = 48
+_PLACE = re.compile(r" \([^()]+, line \d+\)$")
 
 
 def report(screen: Screen, outcome: Outcome, kill: Kill | None, *, url: str, keep: bool) -> None:
@@ -65,9 +67,8 @@ def _the_dead_worker(screen: Screen, outcome: Outcome, kill: Kill) -> None:
         return
     fastest, slowest = outcome.came_back[0], outcome.came_back[-1]
     span = f"{fastest:.1f}" if f"{fastest:.1f}" == f"{slowest:.1f}" else f"{fastest:.1f} to {slowest:.1f}"
-    screen.say(
-        f"  Its {count} {'job' if count == 1 else 'jobs'} ran again, on other workers, {span} s after its death."
-    )
+    jobs = "job" if count == 1 else "jobs"
+    screen.say(f"  Its {count} {jobs} ran again, on other workers, {span} s after its death.")
     screen.say(
         f"  (The lease TTL is {LEASE_TTL:g} s in this demo, so that you need not wait; 6 s by default.)"
     )
@@ -132,5 +133,5 @@ def _short(path: str) -> str:
 
 
 def _why(message: str) -> str:
-    text = " ".join(message.removeprefix("not measurable: ").split())
+    text = _PLACE.sub("", " ".join(message.removeprefix("not measurable: ").split()))
     return text if len(text) <= _LONGEST_WHY else f"{text[:_LONGEST_WHY]}…"
