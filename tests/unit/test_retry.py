@@ -289,6 +289,16 @@ def test_a_policy_that_names_and_numbers_cannot_rebuild_belongs_on_the_task(
     assert what in str(error.value)
 
 
+def test_a_part_with_more_in_it_than_names_and_numbers_belongs_on_the_task() -> None:
+    wait = wait_fixed(1)
+    vars(wait)["of_another_release"] = 5
+
+    with pytest.raises(
+        InvalidOption, match="this tenacity's wait_fixed is not known; set the policy on the task"
+    ):
+        RetryPolicy(wait=wait).to_json()
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -6,6 +6,7 @@ import copy
 import functools
 import gc
 import inspect
+import os
 import pickle
 import subprocess
 import sys
@@ -446,33 +447,32 @@ def test_the_same_function_imported_again_takes_its_place() -> None:
 
 
 _SCRIPT = """
-import sys
-from capelin.app import Capelin
-from capelin.tasks import Tasks
+import importlib
+from shop import app
 
-{app}
+if __name__ == "__main__" and {first}:
+    importlib.import_module("script")
 
 @app.task
 async def send() -> None: ...
 
 if __name__ == "__main__":
-    import importlib
     importlib.import_module("script")
     print(app.registry["send"].import_path, send.app is app)
 """
 
 
-def test_a_module_that_is_also_the_running_script_counts_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [True, False])
+def test_a_module_that_is_also_the_running_script_counts_once(tmp_path: Path, *, first: bool) -> None:
     (tmp_path / "shop.py").write_text("from capelin.app import Capelin\napp = Capelin('memory://')\n")
-    (tmp_path / "script.py").write_text(_SCRIPT.format(app="from shop import app"))
+    (tmp_path / "script.py").write_text(_SCRIPT.format(first=first))
 
     result = subprocess.run(
         [sys.executable, tmp_path / "script.py"],
         capture_output=True,
         text=True,
         check=False,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(Path.cwd())},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
     )
 
     assert (result.stdout, result.stderr) == ("script:send True\n", "")
