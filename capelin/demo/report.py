@@ -69,9 +69,7 @@ def _the_dead_worker(screen: Screen, outcome: Outcome, kill: Kill) -> None:
     span = f"{fastest:.1f}" if f"{fastest:.1f}" == f"{slowest:.1f}" else f"{fastest:.1f} to {slowest:.1f}"
     jobs = "job" if count == 1 else "jobs"
     screen.say(f"  Its {count} {jobs} ran again, on other workers, {span} s after its death.")
-    screen.say(
-        f"  (The lease TTL is {LEASE_TTL:g} s in this demo, so that you need not wait; 6 s by default.)"
-    )
+    screen.say(f"  (The lease TTL is {LEASE_TTL:g} s here, so that you need not wait; the default is 6 s.)")
 
 
 def _findings(screen: Screen, outcome: Outcome) -> None:
@@ -111,7 +109,7 @@ def _slow_row(path: str, one: Measures) -> Sequence[object]:
 
 
 def _dlq(screen: Screen, outcome: Outcome, *, url: str, keep: bool) -> None:
-    _head(screen, "In the DLQ: four files made to fail, and those of Python's own tests that are no Python")
+    _head(screen, "In the DLQ: what was made to fail, and the library's own examples of bad syntax")
     rows = [
         (_short(path), info.attempt, _why(info.error.message if info.error else "?"))
         for path, info in outcome.dead.items()
@@ -122,9 +120,9 @@ def _dlq(screen: Screen, outcome: Outcome, *, url: str, keep: bool) -> None:
     screen.say()
     screen.say(f"To run them again:  capelin dlq replay --all --redis {url}")
     if keep:
-        screen.say("Redis and the workers go on until Ctrl-C. Try also: capelin queues, jobs, workers, dlq.")
+        screen.say("Redis and two workers go on until Ctrl-C; try also: capelin queues --redis …")
     else:
-        screen.say("That needs a Redis that is still there: `capelin demo --keep` leaves this one running.")
+        screen.say("This Redis ends now; `capelin demo --keep` leaves it running to try that.")
 
 
 def _short(path: str) -> str:

@@ -78,9 +78,10 @@ class _Demo:
             paths.insert(index * len(paths) // (len(failing) + 1), path)
         self._began = time.monotonic()
         jobs = await app.enqueue([measure.job(str(path)) for path in paths])
+        self._screen.say(f"Files    {len(jobs) - len(failing):,} of {library()}")
         self._screen.say(
-            f"Jobs     {len(jobs):,} files of {library()}, and {len(failing)} made to fail,\n"
-            f"         enqueued in {time.monotonic() - self._began:.2f} s"
+            f"Jobs     one for each, and {len(failing)} that will fail, "
+            f"enqueued in {time.monotonic() - self._began:.2f} s"
         )
         return {path: job.id for path, job in zip(paths, jobs, strict=True)}
 
@@ -111,8 +112,7 @@ class _Demo:
         await self._fleet.kill(busiest)
         self.kill = Kill(name=busiest, pid=pid, at=await self._access.clock(), after=after)
         self._screen.say(
-            f"{after:5.1f} s  Half way: {busiest} (pid {pid}) killed with SIGKILL. Its jobs must come back: "
-            f"lease TTL {LEASE_TTL:g} s"
+            f"{after:5.1f} s  half way: {busiest} is killed with SIGKILL; the lease TTL is {LEASE_TTL:g} s"
         )
 
     def _states(self) -> dict[str, str]:
