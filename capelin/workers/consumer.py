@@ -17,13 +17,14 @@ from capelin import lua
 from capelin.connection import Connection
 from capelin.errors import Unreachable
 from capelin.keys import ShardKeys
-from capelin.lua import Call, Delivery, KnownTask, OutcomeRow, Taken
+from capelin.lua import Call, Delivery, KnownTask, OutcomeRow
 from capelin.workers.backoff import Backoff
 from capelin.workers.limits import Limits
 from capelin.workers.ready import MOST_A_CALL, Ready, Visit
 from capelin.workers.recording import Recorder
 from capelin.workers.running import Running, Start, Stop
 from capelin.workers.slots import Slots
+from capelin.workers.taking import Manner, Owned, Taking
 from capelin.workers.weights import Weights
 
 log = structlog.get_logger("capelin.worker")
@@ -38,17 +39,6 @@ class Executes(Protocol):
 
     def launch(self, start: Start) -> None:
         """Begin to run a start; it ends with a call of `Consumer.ended`, at once or later."""
-        ...
-
-
-class Owned(Protocol):
-    """What the consumer needs to know of ownership."""
-
-    def owns(self, shard: ShardKeys) -> bool: ...
-
-    @property
-    def idle_others(self) -> int:
-        """Other workers that have free slots."""
         ...
 
 
@@ -79,8 +69,7 @@ class Consumer:
         self._limits = limits
         self._slots = slots
         self._running = running
-        self._owned = owned
-        self._weights = weights
+        self._taking = Taking(worker=worker, limits=limits, slots=slots, owned=owned, weights=weights)
         self.recorder = recorder
         self.ready = Ready(queue_weights)
         self.executor: Executes | None = None
@@ -93,6 +82,8 @@ class Consumer:
         self._draining = False
         self._bell = asyncio.Event()
         self._asked = 0
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._backoff = Backoff()
 
     # What others tell the consumer.
@@ -126,6 +117,12 @@ class Consumer:
         """
         self.recorder.add(start, row)
         self._bell.set()
+
+    async def settled(self) -> None:
+        """Wait until every take on its way is answered: what it brought runs then, or is known to be
+        uncertain.
+        """
+        await self._settled.wait()
 
     @property
     def drained(self) -> bool:
@@ -183,7 +180,8 @@ class Consumer:
         batches = self.recorder.next_batches()
         calls: list[Call[Any]] = [self.recorder.call(batch) for batch in batches]
         visits = self.ready.plan(self._free()) if self.taking else []
-        calls.extend(self._take(visit) for visit in visits)
+        manners = [self._taking.manner(visit.shard) for visit in visits]
+        calls.extend(self._taking.call(visit, manner) for visit, manner in zip(visits, manners, strict=True))
         asked = sum(visit.count for visit in visits)
         unparks = self._plan_unparks(max(self._free().values(), default=0) - asked)
         calls.extend(self._unpark(visit) for visit in unparks)
@@ -191,7 +189,7 @@ class Consumer:
             return False
         self.turns += 1
         asked += sum(visit.count for visit in unparks)
-        self._asked += asked
+        self._ask(asked)
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
@@ -199,11 +197,11 @@ class Consumer:
             self.uncertain.extend(visit.shard for visit in (*visits, *unparks))
             raise
         finally:
-            self._asked -= asked
+            self._ask(-asked)
         lost = self.recorder.read(batches, replies[: len(batches)])
         first, last = len(batches), len(batches) + len(visits)
-        for visit, reply in zip(visits, replies[first:last], strict=True):
-            lost |= self._read_take(visit, reply)
+        for visit, manner, reply in zip(visits, manners, replies[first:last], strict=True):
+            lost |= self._read_take(visit, manner, reply)
         for visit, reply in zip(unparks, replies[last:], strict=True):
             lost |= self._read_unpark(visit, reply)
         if lost:
@@ -212,23 +210,12 @@ class Consumer:
             self._backoff.reset()
         return True
 
-    def _take(self, visit: Visit, *, older_than: int | None = None) -> Call[Taken]:
-        limits = self._limits
-        deal = self._weights.deal(visit.count)
-        owner = self._owned.owns(visit.shard)
-        if owner and older_than is None and self._above_share():
-            older_than = limits.steal_after * 2
-        return lua.take(
-            visit.shard,
-            worker=self._worker,
-            count=visit.count,
-            ttl=limits.ttl,
-            waits=owner and older_than is None,
-            older_than=older_than,
-            resend_window=limits.resend_window,
-            default_retention=limits.default_retention,
-            **{priority.value: count for priority, count in deal.items()},
-        )
+    def _ask(self, jobs: int) -> None:
+        self._asked += jobs
+        if self._asked:
+            self._settled.clear()
+        else:
+            self._settled.set()
 
     def _free(self) -> dict[str, int]:
         """Slots by queue that nothing runs in and no take on its way was promised, for one lane."""
@@ -263,14 +250,7 @@ class Consumer:
             self.to_unpark[visit.shard] = None
         return False
 
-    def _above_share(self) -> bool:
-        """A busy owner leaves what is beyond its share to those who idle; what they leave too, it takes a
-        little later.
-        """
-        idle = self._owned.idle_others
-        return idle > 0 and self._slots.running > self._slots.total // (1 + idle)
-
-    def _read_take(self, visit: Visit, reply: Any) -> bool:
+    def _read_take(self, visit: Visit, manner: Manner, reply: Any) -> bool:
         shard = visit.shard
         if isinstance(reply, Exception):
             self.uncertain.append(shard)
@@ -278,28 +258,23 @@ class Consumer:
             if not isinstance(reply, Unreachable):
                 log.error("taking failed", shard=str(shard), error=str(reply))
             return True
-        taken: Taken = reply
+        taken: lua.Taken = reply
         if taken.torn:
             log.error("unreadable entries set aside in the DLQ", shard=str(shard), entries=taken.torn)
-        owner = self._owned.owns(shard)
+        owner = self._taking.owns(shard)
         if taken.more and (owner or self._draining):
             self.ready.mark(shard, deep=len(taken.jobs) >= visit.count)
         elif owner:
-            loop = asyncio.get_running_loop()
-            if taken.next_due is None:
-                self.ready.due(shard, None)
-            else:
-                self.ready.due(shard, loop.time() + max(0.0, taken.next_due - taken.now) / 1000)
-            if self._above_share():
-                self.ready.due(shard, loop.time() + self._limits.steal_after / 1000)
+            wait = self._taking.look_again_in(manner, taken)
+            self.ready.due(shard, None if wait is None else asyncio.get_running_loop().time() + wait)
         for delivery in taken.jobs:
             self.begin(shard, delivery)
         return False
 
-    def begin(self, shard: ShardKeys, delivery: Delivery, *, adopted: bool = False) -> None:
+    def begin(self, shard: ShardKeys, delivery: Delivery) -> None:
         """Start what was delivered, by whatever door, unless it is known."""
         start = Start(shard, delivery)
-        if not self._running.add(start, adopted=adopted):
+        if not self._running.add(start):
             return
         self.begun += 1
         if self.executor is None:
@@ -311,8 +286,10 @@ class Consumer:
         free = self._free()
         visits: list[Visit] = []
         left = max(free.values(), default=0)
-        for shard in shards:
-            count = min(left, free.get(shard.queue, 0), MOST_A_CALL)
+        for place, shard in enumerate(shards):
+            # Nobody knows which of them has anything: each is asked for its part.
+            share = -(-left // (len(shards) - place))
+            count = min(share, free.get(shard.queue, 0), MOST_A_CALL)
             if count > 0:
                 visits.append(Visit(shard, count))
                 left -= count
@@ -321,16 +298,16 @@ class Consumer:
         await self._send_probes(visits)
 
     async def _send_probes(self, visits: list[Visit]) -> None:
-        calls = [self._take(visit, older_than=self._limits.steal_after) for visit in visits]
+        calls = [self._taking.call(visit, self._taking.stealing) for visit in visits]
         asked = sum(visit.count for visit in visits)
-        self._asked += asked
+        self._ask(asked)
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
             self.uncertain.extend(visit.shard for visit in visits)
             raise
         finally:
-            self._asked -= asked
+            self._ask(-asked)
         for visit, reply in zip(visits, replies, strict=True):
             if isinstance(reply, Exception):
                 self.uncertain.append(visit.shard)

@@ -89,7 +89,7 @@ class Control:
     def adopted(self, shard: ShardKeys, deliveries: list[Delivery]) -> None:
         """Jobs that were delivered to the worker in a reply that it never read."""
         for delivery in deliveries:
-            self._consumer.begin(shard, delivery, adopted=True)
+            self._consumer.begin(shard, delivery)
 
     # The inbox.
 

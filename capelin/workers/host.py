@@ -38,8 +38,9 @@ class Host(ABC):
 class LocalHost(Host):
     """Runs it on the worker's own event loop."""
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(self, connect: Callable[[], Connection], on_death: Callable[[BaseException], None]) -> None:
         self._connect = connect
+        self._on_death = on_death
         self._heartbeat: Heartbeat
         self._connection: Connection
         self._task: asyncio.Task[None]
@@ -48,6 +49,11 @@ class LocalHost(Host):
         self._heartbeat = heartbeat
         self._connection = self._connect()
         self._task = asyncio.create_task(heartbeat.run(self._connection), name="capelin heartbeat")
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_death(error)
 
     def poke(self) -> None:
         self._heartbeat.poke()

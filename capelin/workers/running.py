@@ -92,22 +92,19 @@ class Running:
     """The table."""
 
     _starts: dict[tuple[str, str], Start] = field(default_factory=dict[tuple[str, str], Start])
-    _adopted: "OrderedDict[tuple[str, str], int]" = field(default_factory=OrderedDict[tuple[str, str], int])
+    # A reply that is late, or an adoption that was slow to arrive, must not begin what has ended meanwhile.
+    _ended: "OrderedDict[tuple[str, str], int]" = field(default_factory=OrderedDict[tuple[str, str], int])
 
-    def add(self, start: Start, *, adopted: bool = False) -> bool:
-        """Enter a start; False when this very start is known already, by whatever door it came."""
+    def add(self, start: Start) -> bool:
+        """Enter a start; False when this very start is or was known, by whatever door it came."""
         key = (start.shard.base, start.uid)
         known = self._starts.get(key)
         if known is not None and known.token >= start.token:
             return False
-        if self._adopted and self._adopted.get(key, 0) >= start.token:
+        if self._ended.get(key, 0) >= start.token:
             return False
         if known is not None:
             known.request_stop(Stop.LOST)
-        if adopted:
-            self._adopted[key] = start.token
-            if len(self._adopted) > _REMEMBERED:
-                self._adopted.popitem(last=False)
         self._starts[key] = start
         return True
 
@@ -115,6 +112,9 @@ class Running:
         key = (start.shard.base, start.uid)
         if self._starts.get(key) is start:
             del self._starts[key]
+            self._ended[key] = start.token
+            if len(self._ended) > _REMEMBERED:
+                self._ended.popitem(last=False)
 
     def find(self, shard: ShardKeys, uid: str) -> Start | None:
         return self._starts.get((shard.base, uid))

@@ -44,7 +44,10 @@ async def shut_down(
     """
     consumer.taking = False
     log.info("worker stops", running=len(running), grace=grace)
-    await _try("leaving the fleet", host.call(heartbeat.leave))
+    await asyncio.gather(
+        _try("leaving the fleet", host.call(heartbeat.leave)),
+        _try("waiting for the last deliveries", consumer.settled()),
+    )
     await _wait_for(running, grace, hurry)
     await _hand_back(consumer, running)
     await _try("recording the last outcomes", consumer.recorder.flushed())

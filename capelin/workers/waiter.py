@@ -75,15 +75,21 @@ class Waiter:
                 self._take_all(shards)
                 continue
             backoff.reset()
-            await self._popped(pop.result(), shards)
+            key = pop.result()
+            if key is None:
+                self._take_all(shards)
+            elif self._ownership.owns(shards[key]):
+                self._notify(shards[key])
+            else:
+                await self._push_back(key)
 
-    async def _popped(self, key: str | None, shards: dict[str, ShardKeys]) -> None:
-        if key is None:
-            self._take_all(shards)
-        elif self._ownership.owns(shards[key]):
-            self._notify(shards[key])
-        else:
+    async def _push_back(self, key: str) -> None:
+        """A token of a shard that is somebody else's by now."""
+        try:
             await self._connection.command("LPUSH", key, "1", key=key)
+        except CapelinError as error:
+            # The new owner took when it became the owner, and looks again when its wait is over.
+            log.warning("a wake token could not be pushed back", error=str(error))
 
     def _take_all(self, shards: dict[str, ShardKeys]) -> None:
         for shard in shards.values():

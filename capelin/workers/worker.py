@@ -1,7 +1,7 @@
 """A worker: the parts of this folder put together, from start to shutdown.
 
 It lives through any outage of Redis. What must never happen is that it looks alive and takes nothing: when
-    one of its parts dies of a bug, the worker says so and ends, and whoever started it starts another.
+one of its parts dies of a bug, the worker says so and ends, and whoever started it starts another.
 """
 
 import asyncio
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("capelin.worker")
 
 _TICK = 0.25
+_SHORTEST_PATIENCE = 1.0
 
 
 class Worker:
@@ -240,15 +241,20 @@ class Worker:
             uncertain=consumer.uncertain,
             listener=self.control,
             post=post,
-            stalled=lambda: time.monotonic() - self._progressed,
+            progressed=lambda: self._progressed,
             free_slots=lambda: slots.most_free if consumer.taking else 0,
             joins=not self._burst,
         )
 
     def _new_host(self, connection: Connection) -> Host:
         if connection.kind == "memory":
-            return LocalHost(self._connect)
-        return ThreadHost(self._connect, on_death=self._died)
+            return LocalHost(self._connect, on_death=self._died)
+        return ThreadHost(self._connect_for_renewals, on_death=self._died)
+
+    def _connect_for_renewals(self) -> Connection:
+        # One that is not answered within an interval is sent again over another connection, in time.
+        patience = max(_SHORTEST_PATIENCE, min(self.settings.socket_timeout, self.settings.renew_interval))
+        return connect(self._app.url, socket_timeout=patience)
 
     def _services(self, layouts: Mapping[str, int], slots: Slots) -> dict[str, Coroutine[Any, Any, None]]:
         consumer = self.consumer

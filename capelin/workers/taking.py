@@ -1,0 +1,95 @@
+"""How a worker takes from a shard: as the owner that waits there, as one that is busy, or as a thief."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from capelin import lua
+from capelin.keys import ShardKeys
+from capelin.lua import Call, Taken
+from capelin.workers.limits import Limits
+from capelin.workers.ready import Visit
+from capelin.workers.slots import Slots
+from capelin.workers.weights import Weights
+
+
+class Owned(Protocol):
+    """What taking needs to know of ownership."""
+
+    def owns(self, shard: ShardKeys) -> bool: ...
+
+    @property
+    def idle_others(self) -> int:
+        """Other workers that have free slots."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """What a take asks for besides jobs; it is decided once, when the take is sent.
+
+    Attributes:
+        waits: A note that the worker waits there.
+        older_than: Only what waited longer, ms; None for all.
+    """
+
+    waits: bool
+    older_than: int | None
+
+
+class Taking:
+    """Makes the takes of one worker.
+
+    Args:
+        worker: This worker's id.
+    """
+
+    def __init__(self, *, worker: str, limits: Limits, slots: Slots, owned: Owned, weights: Weights) -> None:
+        self._worker = worker
+        self._limits = limits
+        self._slots = slots
+        self._owned = owned
+        self._weights = weights
+        self._waiting = Manner(waits=True, older_than=None)
+        self._passing = Manner(waits=False, older_than=None)
+        self._lenient = Manner(waits=False, older_than=limits.steal_after * 2)
+        self.stealing = Manner(waits=False, older_than=limits.steal_after)
+
+    def manner(self, shard: ShardKeys) -> Manner:
+        """How to take from a shard that is known to be ready."""
+        if not self._owned.owns(shard):
+            return self._passing
+        return self._lenient if self._above_share() else self._waiting
+
+    def owns(self, shard: ShardKeys) -> bool:
+        """Whether the shard is this worker's."""
+        return self._owned.owns(shard)
+
+    def call(self, visit: Visit, manner: Manner) -> Call[Taken]:
+        """The call that takes."""
+        limits = self._limits
+        deal = self._weights.deal(visit.count)
+        return lua.take(
+            visit.shard,
+            worker=self._worker,
+            count=visit.count,
+            ttl=limits.ttl,
+            waits=manner.waits,
+            older_than=manner.older_than,
+            resend_window=limits.resend_window,
+            default_retention=limits.default_retention,
+            **{priority.value: count for priority, count in deal.items()},
+        )
+
+    def look_again_in(self, manner: Manner, taken: Taken) -> float | None:
+        """Seconds until an owner that got fewer than it asked for must look by itself; None: it is woken."""
+        due = None if taken.next_due is None else max(0, taken.next_due - taken.now)
+        if not manner.waits:  # it left no note
+            due = min(self._limits.steal_after, self._limits.steal_after if due is None else due)
+        return None if due is None else due / 1000
+
+    def _above_share(self) -> bool:
+        """A busy owner leaves what is beyond its share to those who idle; what they leave too, it takes a
+        little later.
+        """
+        idle = self._owned.idle_others
+        return idle > 0 and self._slots.running > self._slots.total // (1 + idle)
