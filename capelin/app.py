@@ -6,26 +6,21 @@ processes; ``_clients`` keeps them apart.
 
 import inspect
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from datetime import datetime
 from functools import partial
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from typing_extensions import TypeVar as DefaultTypeVar
 
-from capelin._binding import Binding
+from capelin._bound import Bound
+from capelin._handles import checked, handle, handles
 from capelin._including import Includes
-from capelin._portal import in_a_running_loop
-from capelin._sending import Full, Placed
+from capelin._sending import Placed
 from capelin.calls import Submit
-from capelin.client import Client
-from capelin.errors import EnqueueError, InvalidArguments, QueueFull, SyncInAsync
 from capelin.ids import JobId
 from capelin.jobs import Job, ReadResult
-from capelin.keys import Keys
-from capelin.lua import Submitted
 from capelin.middleware import Middleware, checked_middleware
 from capelin.names import check_name
 from capelin.options import TaskOptions
@@ -35,17 +30,15 @@ from capelin.resources import Lifespan, ResourceSlot
 from capelin.settings import Settings
 from capelin.tasks import AppTasks, Task, Tasks
 
+if TYPE_CHECKING:
+    from capelin.testing import Testing
+
 R = TypeVar("R")
 T = TypeVar("T")
 Resources = DefaultTypeVar("Resources", default=None)
 
-_NEW = frozenset({Submitted.NEW, Submitted.AGAIN, Submitted.FOLLOWER})
 
-# A test that runs beside another in one process has its own binding of the same app.
-_rebound_here: ContextVar[tuple[Binding, ...]] = ContextVar("capelin_rebound", default=())
-
-
-class Capelin(AppTasks, Generic[Resources]):
+class Capelin(AppTasks, Bound, Generic[Resources]):
     """An app: tasks, and the Redis that their jobs go through.
 
     Args:
@@ -112,9 +105,11 @@ class Capelin(AppTasks, Generic[Resources]):
         middleware: Iterable[Middleware] = (),
         settings: Settings | None = None,
     ) -> None:
-        super().__init__(defaults=defaults)
-        self._url, self._settings = url, settings
-        self._prefix = None if prefix is None else check_name("prefix", prefix)
+        AppTasks.__init__(self, defaults=defaults)
+        # Nothing in here holds the app: one that only includes groups goes with its last reference, so that a
+        # test's app does not make the tasks of the next one's groups ambiguous.
+        describe = partial(_describe_task, self.registry, self.defaults)
+        Bound.__init__(self, url=url, prefix=prefix, settings=settings, describe=describe)
         self._name = None if name is None else check_name("app", name)
         self._made_in = _module_of_caller()
         self._includes = Includes()
@@ -122,11 +117,6 @@ class Capelin(AppTasks, Generic[Resources]):
             self._includes.add(path)
         self.middleware = checked_middleware(middleware)
         self._slot: ResourceSlot[Resources] = ResourceSlot(self._name or self._made_in, lifespan)
-        # Nothing in here holds the app: one that only includes groups goes with its last reference,
-        # so that a test's app does not make the tasks of the next one's groups ambiguous.
-        self._describe = partial(_describe_task, self.registry, self.defaults)
-        self._own: Binding | None = None
-        self._rebound: list[Binding] = []
 
     # What the app is.
 
@@ -151,21 +141,6 @@ class Capelin(AppTasks, Generic[Resources]):
             self._name = path
 
     @property
-    def url(self) -> str:
-        """Where Redis is, passwords included."""
-        return self._binding.url
-
-    @property
-    def keys(self) -> Keys:
-        """The keys of its prefix."""
-        return self._binding.keys
-
-    @property
-    def settings(self) -> Settings:
-        """Its settings."""
-        return self._binding.settings
-
-    @property
     def tasks(self) -> TaskRegistry:
         """Its tasks by name; imports what it includes.
 
@@ -174,15 +149,6 @@ class Capelin(AppTasks, Generic[Resources]):
         """
         self._includes.load(self._include_group)
         return self.registry
-
-    @property
-    def check_round_trip(self) -> bool:
-        """Whether arguments are read back and compared when a job is made (``testing`` and ``dev``)."""
-        return self._binding.check_round_trip
-
-    @check_round_trip.setter
-    def check_round_trip(self, check: bool) -> None:
-        self._binding.check_round_trip = check
 
     def include(self, *parts: Tasks | str) -> None:
         """Include groups of tasks, and modules by name.
@@ -233,21 +199,11 @@ class Capelin(AppTasks, Generic[Resources]):
         """
         if is_request(requests):
             [placed] = await self.client().enqueue((requests,))
-            if isinstance(placed, Exception):
-                raise self._not_enqueued((requests,), (placed,))
-            return self._handle(requests, placed)
-        many = _checked(requests)
-        if not many:
-            return []
-        places = await self.client().enqueue(many)
-        jobs = [
-            self._handle(request, placed)
-            for request, placed in zip(many, places, strict=True)
-            if not isinstance(placed, Exception)
-        ]
-        if len(jobs) < len(many):
-            raise self._not_enqueued(many, places)
-        return jobs
+            if isinstance(placed, Placed):
+                return handle(self, requests, placed)
+            return handles(self, (requests,), (placed,))
+        many = checked(requests)
+        return handles(self, many, await self.client().enqueue(many)) if many else []
 
     @overload
     def enqueue_sync(self, request: JobRequest[R], /) -> Job[R]: ...
@@ -306,49 +262,25 @@ class Capelin(AppTasks, Generic[Resources]):
         async with self._slot.opened(self) as resources:
             yield resources
 
-    # Connections.
-
-    def client(self) -> Client:
-        """Return the running event loop's client; opened when first used.
-
-        Raises:
-            RuntimeError: No event loop runs in this thread.
-        """
-        return self._binding.clients.here()
-
-    def run_sync(self, function: str, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine from code without an event loop, on the app's own background thread.
+    def testing(self, *, resources: Resources | None = None, now: datetime | None = None) -> "Testing":
+        """Bind the app to an in-process Redis of its own, for the length of a test.
 
         Args:
-            function: The name of the function that was called, for the message.
-            begin: Makes the coroutine.
+            resources: What ``app.resources`` is meanwhile; the lifespan is not entered.
+            now: Where the clock of that Redis stands (aware); the present moment by default.
 
         Raises:
-            SyncInAsync: An event loop runs in this thread.
+            ConfigurationError: The extra ``embedded`` is not installed.
+
+        Example:
+            async with app.testing(resources=Resources(db=fake)) as t:
+                await signup("a@b.c")
+                assert t.enqueued(send)
+                await t.drain(raise_errors=True)
         """
-        return self._binding.portal.run(function, begin)
+        from capelin.testing import Testing
 
-    async def close(self) -> None:
-        """Close the running loop's connections. The next use opens new ones."""
-        await self._binding.clients.close()
-
-    def close_sync(self) -> None:
-        """Close the connections that ``*_sync`` calls use, and end their thread. The next use opens new ones.
-
-        Raises:
-            SyncInAsync: An event loop runs in this thread; use ``await app.close()``.
-        """
-        if in_a_running_loop():
-            raise SyncInAsync(function="close_sync")
-        self._binding.portal.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+        return Testing(self, resources=resources, now=now)
 
     def __repr__(self) -> str:
         return f"<Capelin {self.name}: {len(self.registry)} tasks>"
@@ -361,57 +293,13 @@ class Capelin(AppTasks, Generic[Resources]):
         return None if known is None else known.signature.decode_result
 
     @contextmanager
-    def rebound(self, binding: Binding) -> Generator[Binding]:
-        """Bind the app to another Redis for a while: what ``testing`` does."""
-        self._rebound.append(binding)
-        token = _rebound_here.set((*_rebound_here.get(), binding))
-        try:
-            yield binding
-        finally:
-            self._rebound.remove(binding)
-            try:
-                _rebound_here.reset(token)
-            except ValueError:  # a fixture may be torn down in another context than it was set up in
-                _rebound_here.set(tuple(other for other in _rebound_here.get() if other is not binding))
-
-    @property
-    def _binding(self) -> Binding:
-        if self._rebound:
-            here = [binding for binding in _rebound_here.get() if binding in self._rebound]
-            return (here or self._rebound)[-1]
-        if self._own is None:
-            self._own = Binding(
-                url=self._url, prefix=self._prefix, settings=self._settings, describe=self._describe
-            )
-        return self._own
+    def provided(self, resources: Resources) -> Generator[Resources]:
+        """Provide ready-made resources for a while: what ``testing(resources=...)`` does."""
+        with self._slot.provided(resources) as value:
+            yield value
 
     def _include_group(self, group: Tasks) -> None:
         super().include(group)
-
-    def _handle(self, request: JobRequest[Any], placed: Placed) -> Job[Any]:
-        return Job(
-            self,
-            queue=request.queue,
-            shard=placed.shard,
-            uid=placed.uid,
-            task=request.task,
-            duplicate=placed.verdict not in _NEW,
-        )
-
-    def _not_enqueued(
-        self, requests: Sequence[JobRequest[Any]], places: Sequence[Placed | Exception]
-    ) -> EnqueueError:
-        enqueued: list[Job[Any]] = []
-        unsent: list[int] = []
-        causes: list[Exception] = []
-        for index, (request, placed) in enumerate(zip(requests, places, strict=True)):
-            if isinstance(placed, Exception):
-                unsent.append(index)
-                causes.append(placed)
-            else:
-                enqueued.append(self._handle(request, placed))
-        kind = QueueFull if all(isinstance(cause, Full) for cause in causes) else EnqueueError
-        return kind(enqueued=enqueued, unsent=unsent, causes=causes)
 
 
 def _describe_task(registry: TaskRegistry, defaults: TaskOptions, task: str) -> tuple[str, str]:
@@ -427,13 +315,3 @@ def _module_of_caller() -> str:
     for _ in range(2):
         frame = None if frame is None else frame.f_back
     return "?" if frame is None else str(frame.f_globals.get("__name__", "?"))
-
-
-def _checked(requests: object) -> list[JobRequest[Any]]:
-    if not isinstance(requests, Iterable):
-        raise InvalidArguments(task="enqueue", why=f"expected jobs, as send.job(...); got {requests!r}")
-    many = list(cast(Iterable[object], requests))
-    for request in many:
-        if not is_request(request):
-            raise InvalidArguments(task="enqueue", why=f"expected jobs, as send.job(...); got {request!r}")
-    return cast(list[JobRequest[Any]], many)

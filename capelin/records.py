@@ -129,7 +129,7 @@ class FailedJob:
     error: JobError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class JobInfo:
     """A job's whole record. Moments are by Redis's clock, in UTC; ids are whole job ids.
 
@@ -198,6 +198,20 @@ class JobInfo:
     on_failure: str | None = None
     parked_by: str | None = None
 
+    def __repr__(self) -> str:
+        # What says nothing is left out: most fields of most jobs.
+        said = {name: value for name in self.__slots__ if (value := getattr(self, name)) not in _SILENT}
+        return f"JobInfo({', '.join(f'{name}={_shown(value)}' for name, value in said.items())})"
+
+
+_SILENT: tuple[object, ...] = (None, "", (), {}, 0, False, Priority.NORMAL)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, StrEnum):
+        return repr(value.value)
+    return value.isoformat() if isinstance(value, datetime) else repr(value)
+
 
 def read_info(
     shard: ShardKeys, uid: str, raw: Sequence[bytes], failures: Sequence[bytes] = ()
@@ -215,7 +229,7 @@ def read_info(
         status = JobStatus(record.get("status", ""))
     except ValueError:
         return None
-    args, kwargs = _arguments(record.get("args"))
+    args, kwargs = read_arguments(record.get("args"))
 
     def near(name: str) -> str | None:
         return shard.whole_id(record[name]) if record.get(name) else None
@@ -292,7 +306,8 @@ def _error(value: object) -> JobError | None:
     )
 
 
-def _arguments(text: str | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def read_arguments(text: str | bytes | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Read arguments as they are stored; none where they cannot be read."""
     value = _json(text)
     if is_list(value) and len(value) == _ARGUMENTS_LENGTH and is_list(value[0]) and is_dict(value[1]):
         return tuple(value[0]), cast(dict[str, Any], value[1])

@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     def _resending_within_window(self) -> Self:
         if self.enqueue_timeout + self.socket_timeout > self.resend_window:
             raise ValueError(
-                "enqueue_timeout + socket_timeout must stay below resend_window, or a re-sent enqueue may find "
-                "its first job forgotten, and run twice"
+                "enqueue_timeout + socket_timeout must stay below resend_window, or a re-sent enqueue may "
+                "find its first job forgotten, and run twice"
             )
         return self

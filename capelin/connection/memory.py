@@ -11,6 +11,7 @@ from typing import Any
 
 import redis.exceptions as theirs
 
+from capelin.connection import clocks
 from capelin.connection.refusals import Refusal
 from capelin.connection.wire import Wire
 from capelin.errors import ConfigurationError, Unreachable
@@ -55,6 +56,7 @@ def forget(name: str) -> None:
     """Drop the server of this name and all its data; the next connection starts with an empty one."""
     with _servers_lock:
         _servers.pop(name, None)
+    clocks.forget_clock(name)
 
 
 class MemoryWire(Wire):
@@ -64,6 +66,7 @@ class MemoryWire(Wire):
         from fakeredis.aioredis import FakeRedis
 
         super().__init__(f"memory://{name}")
+        self._server = name
         # RESP3, redis-py 8's default, would hand scripts maps where a server hands them arrays.
         client: Any = FakeRedis(server=server(name), protocol=2, decode_responses=False)
         self._connection: Any = client.connection_pool.make_connection()
@@ -101,6 +104,7 @@ class MemoryWire(Wire):
             task.cancel()
 
     async def _send_all(self) -> None:
+        clocks.serving.set(self._server)  # commands run in this task
         try:
             # Not `while True`: on Python 3.11 a cancellation can get lost in the library's use of `wait_for`.
             while self.lost is None:
