@@ -26,7 +26,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str) -> Ite
     """A folder with the README's files, importable, and a Redis for them."""
     for name, snippet in NAMED.items():
         (tmp_path / name).write_text(snippet.text, encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CAPELIN_REDIS_URL", redis_url)
     before = set(sys.modules)
