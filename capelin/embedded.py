@@ -4,6 +4,7 @@
 of its own. Either ends with the command, also when that is killed: it waits at a pipe for the command's end.
 """
 
+import asyncio
 import contextlib
 import importlib.util
 import re
@@ -13,16 +14,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlsplit
 
-from capelin.errors import ConfigurationError
+import structlog
+
+from capelin._binding import override
+from capelin.connection import connect, hide_password
+from capelin.errors import ConfigurationError, RedisRefused, Unreachable
+
+log = structlog.get_logger("capelin.dev")
 
 OLDEST_SERVER: Final = (6, 2)
 """The oldest release of Redis that capelin runs on."""
 
 _HOST: Final = "127.0.0.1"
+_LOCAL: Final = frozenset({"localhost", _HOST})
+_USUAL_PORT: Final = 6379
+_ASKING_SECONDS: Final = 2.0
 _STARTING_SECONDS: Final = 15.0
 _ENDING_SECONDS: Final = 5.0
 _TRIES: Final = 3
@@ -43,6 +56,9 @@ kill "$reader" 2>/dev/null
 class EmbeddedRedis:
     """A running Redis that nobody else uses. A context manager.
 
+    Args:
+        port: The port to use; a free one if left out.
+
     Attributes:
         kind: ``redis-server`` or ``fakeredis``.
         why: Which it is and why, in words.
@@ -56,14 +72,14 @@ class EmbeddedRedis:
             print(redis.url)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int | None = None) -> None:
         binary, self.why = _find_server()
         self.kind = "redis-server" if binary else "fakeredis"
-        self.port = 0
+        self.port = port or 0
         self._folder = Path(tempfile.mkdtemp(prefix="capelin-redis-"))
         self._process: subprocess.Popen[bytes] | None = None
         try:
-            self._start(binary)
+            self._start(binary, port)
         except BaseException:
             self.stop()
             raise
@@ -78,9 +94,9 @@ class EmbeddedRedis:
         self._end_process()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, binary: str | None) -> None:
-        for _ in range(_TRIES):  # somebody may be quicker and take the port
-            self.port = _free_port()
+    def _start(self, binary: str | None, port: int | None) -> None:
+        for _ in range(_TRIES if port is None else 1):  # somebody may be quicker and take the port
+            self.port = port or _free_port()
             if self._answers(_server(binary, self.port, self._folder) if binary else _fake(self.port)):
                 return
         raise ConfigurationError(f"{self.kind} does not start: {self._last_words()}")
@@ -98,7 +114,7 @@ class EmbeddedRedis:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 return False
-            if answers(_HOST, self.port):
+            if _answers_ping(self.port):
                 return True
             time.sleep(0.02)
         self._end_process()
@@ -133,9 +149,64 @@ class EmbeddedRedis:
         return f"<EmbeddedRedis {self.kind} {self.url}>"
 
 
-def answers(host: str, port: int) -> bool:
-    """Return whether a Redis there answers a PING."""
-    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1.0) as wire:
+@contextmanager
+def embedded_unless_answering(url: str) -> Generator[EmbeddedRedis | None]:
+    """Start a Redis if none answers at a URL, and have this process and those that it starts use it.
+
+    At the URL's own port if that is this machine's, so that other programs find it without being told.
+
+    Args:
+        url: Where a Redis may be.
+
+    Yields:
+        The one that was started, or None.
+
+    Raises:
+        ConfigurationError: None answers, and none can be started.
+    """
+    if _somebody_answers(url):
+        yield None
+        return
+    port = _local_port(url)
+    with EmbeddedRedis(port) as redis:
+        found = redis.url if port is None else url
+        log.warning(
+            "no Redis answers; one is started, which ends with this command and all that is in it",
+            asked=hide_password(url),
+            started=redis.why,
+            redis=hide_password(found),
+        )
+        override(url=found)
+        yield redis
+
+
+def _somebody_answers(url: str) -> bool:
+    """Return whether a Redis answers there; one that refuses (a password, say) answers, too."""
+
+    async def ask() -> bool:
+        connection = connect(url, socket_timeout=_ASKING_SECONDS)
+        try:
+            await connection.command("PING")
+        except Unreachable:
+            return False
+        except RedisRefused:
+            return True
+        finally:
+            await connection.close()
+        return True
+
+    return not url.startswith("memory:") and asyncio.run(ask())
+
+
+def _local_port(url: str) -> int | None:
+    parts = urlsplit(url)
+    if parts.scheme == "redis" and parts.password is None and (parts.hostname or "localhost") in _LOCAL:
+        return parts.port or _USUAL_PORT
+    return None
+
+
+def _answers_ping(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((_HOST, port), timeout=1.0) as wire:
         wire.sendall(b"*1\r\n$4\r\nPING\r\n")
         return wire.recv(16).startswith((b"+PONG", b"$4"))
     return False

@@ -10,7 +10,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from capelin.cli.demo import demo
+from capelin.cli.dev import dev
 from capelin.cli.dlq import dlq
+from capelin.cli.enqueue import enqueue
 from capelin.cli.fleet import workers
 from capelin.cli.jobs import jobs
 from capelin.cli.nouns import HELP
@@ -37,7 +39,9 @@ cli = typer.Typer(
     epilog="A noun alone lists: capelin jobs is capelin jobs ls.",
 )
 cli.command("demo", rich_help_panel="Run")(demo)
+cli.command("dev", rich_help_panel="Run")(dev)
 cli.command("worker", rich_help_panel="Run")(run)
+cli.command("enqueue", rich_help_panel="Run")(enqueue)
 for _noun, _name in (
     (queues, "queues"),
     (jobs, "jobs"),

@@ -1,10 +1,11 @@
 """Workers that the command line runs: their event loop, their signals, their exit status."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
@@ -60,11 +61,21 @@ def run_worker(
         except Exception as error:
             failures.append(error)
             log.critical("the worker ends: a bug of a lifespan, or of capelin", exc_info=True)
+        if worker.leftovers:
+            log.warning("jobs that heed nothing are left behind", jobs=worker.leftovers)
+            _end_at_once(1 if failures else 0)
 
     failures: list[Exception] = []
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         runner.run(work())
     return 1 if failures else 0
+
+
+def _end_at_once(status: int) -> NoReturn:
+    """End the process under the feet of threads and coroutines that would hold it for as long as they like."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def run_supervisor(*, processes: int, burst: bool) -> int:

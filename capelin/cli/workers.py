@@ -28,6 +28,7 @@ Grace = Annotated[
 Name = Annotated[
     str | None, typer.Option(metavar="NAME", help="What the worker's id begins with; the host's name.")
 ]
+CheckRoundTrip = Annotated[bool, typer.Option("--check-round-trip", hidden=True)]
 Supervised = Annotated[int | None, typer.Option(hidden=True)]
 
 
@@ -45,6 +46,7 @@ def run(
     redis: RedisUrl = None,
     prefix: Prefix = None,
     app_dir: AppDir = ".",
+    check_round_trip: CheckRoundTrip = False,
     supervised: Supervised = None,
 ) -> None:
     """Run a worker until it is told to stop.
@@ -60,6 +62,7 @@ def run(
     if processes > 1:
         raise typer.Exit(run_supervisor(processes=processes, burst=burst))
     loaded = open_app(app, app_dir=app_dir, redis=redis, prefix=prefix)
+    loaded.check_round_trip = check_round_trip
     settings = changed(loaded.settings, concurrency=concurrency, threads=threads, cpu=cpu, grace=grace)
     status = run_worker(
         loaded,

@@ -1,0 +1,107 @@
+"""``capelin enqueue``: one job from a shell, its arguments checked against the task's signature."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from capelin.cli.options import AppDir, AppPath, Json, Prefix, RedisUrl
+
+if TYPE_CHECKING:
+    from capelin.app import Capelin
+    from capelin.jobs import Job
+
+
+def enqueue(
+    app: AppPath,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
+    arguments: Annotated[
+        str,
+        typer.Argument(metavar="[JSON]", help="""Its arguments: '{"to": "a@b.c"}', or a list of them."""),
+    ] = "{}",
+    *,
+    delay: Annotated[
+        float | None, typer.Option("--delay", metavar="SECONDS", min=0, help="Not before so many seconds.")
+    ] = None,
+    priority: Annotated[
+        str | None, typer.Option("--priority", metavar="PRIORITY", help="critical, high, normal or low.")
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Instead of the task's own.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result, and print it.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait at most.")
+    ] = None,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    app_dir: AppDir = ".",
+    as_json: Json = False,
+) -> None:
+    """Enqueue one job, and print its id; with --wait, its result.
+
+    A job that fails, or does not end in time, makes the exit status 1.
+    """
+    import asyncio
+
+    from capelin.cli.asking import check_shared
+    from capelin.cli.opening import open_app
+
+    loaded = open_app(app, app_dir=app_dir, redis=redis, prefix=prefix)
+    check_shared(loaded.url)
+    args, kwargs = _read_arguments(loaded, task, arguments)
+    options: dict[str, Any] = {"delay": delay, "priority": priority, "queue": queue}
+    given = {name: value for name, value in options.items() if value is not None}
+    request = loaded.tasks[task].options(**given).job(*args, **kwargs)
+
+    async def main() -> None:
+        async with loaded:
+            # `enqueue` would be patient with a Redis that is away; a person wants to know.
+            await loaded.client().connection.command("PING")
+            job = await loaded.enqueue(request)
+            await _tell(job, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
+
+    asyncio.run(main())
+
+
+async def _tell(job: "Job[Any]", *, wait: bool, timeout: float | None, as_json: bool) -> None:
+    from capelin.cli.printing import print_json
+
+    told: dict[str, Any] = {"id": job.id, "duplicate": job.duplicate}
+    if not as_json:
+        typer.echo(job.id, err=wait)
+    if wait:
+        told["result"] = await job.result(timeout=timeout)
+    if as_json:
+        print_json(told)
+    elif wait:
+        print_json(told["result"])
+
+
+def _read_arguments(app: "Capelin[Any]", task: str, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Read arguments as the task's signature says: texts become the moments, numbers and models they stand for.
+
+    Raises:
+        UnknownTask: The app has no such task.
+        InvalidArguments: That is no JSON, or does not fit the signature.
+    """
+    import json
+
+    from capelin.errors import InvalidArguments
+    from capelin.narrow import is_dict, is_list
+
+    known = app.tasks[task]
+    try:
+        value: object = json.loads(text)
+    except ValueError as error:
+        raise InvalidArguments(
+            task=task, why=f"""{text!r} is no JSON ({error}); like '{{"name": "value"}}', in single quotes"""
+        ) from error
+    if is_dict(value):
+        given: list[object] = [[], value]
+    elif is_list(value):
+        given = [value, {}]
+    else:
+        raise InvalidArguments(
+            task=task, why=f"arguments are a JSON object (by name) or list (by position), not {text}"
+        )
+    return known.signature.decode(json.dumps(given).encode())
