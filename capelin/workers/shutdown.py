@@ -21,6 +21,8 @@ log = structlog.get_logger("capelin.worker")
 
 _PATIENCE = 5.0
 """Seconds for what should take none: a script, a coroutine that was cancelled."""
+_LITTLE_PATIENCE = 1.0
+"""The same for coroutines when somebody is in a hurry."""
 
 
 async def shut_down(
@@ -49,7 +51,7 @@ async def shut_down(
         _try("waiting for the last deliveries", consumer.settled()),
     )
     await _wait_for(running, grace, hurry)
-    await _hand_back(consumer, running)
+    await _hand_back(consumer, running, patience=_LITTLE_PATIENCE if hurry.is_set() else _PATIENCE)
     await _try("recording the last outcomes", consumer.recorder.flushed())
     await _try("signing off", host.call(heartbeat.sign_off))
 
@@ -67,14 +69,14 @@ async def _wait_for(running: Running, grace: float, hurry: asyncio.Event) -> Non
         hurrying.cancel()
 
 
-async def _hand_back(consumer: Consumer, running: Running) -> None:
+async def _hand_back(consumer: Consumer, running: Running, *, patience: float) -> None:
     for start in running:
         if start.stage is Stage.RUNNING:
             if start.pool == "thread":
                 consumer.abandon(start, outcomes.handed_back(start.delivery))
             start.request_stop(Stop.SHUTDOWN)
     if handles := [start.handle for start in running if start.handle is not None and start.pool != "thread"]:
-        await asyncio.wait(handles, timeout=_PATIENCE)
+        await asyncio.wait(handles, timeout=patience)
     for start in running:
         if start.stage is Stage.RUNNING:
             log.warning("a job does not stop; it is handed back while it runs", job=start.job_id)

@@ -98,6 +98,12 @@ class Worker:
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None
         self._progressed = time.monotonic()
+        self._slots: Slots | None = None
+
+    @property
+    def leftovers(self) -> int:
+        """Once it has ended: jobs whose code goes on, since it heeds nothing. They were handed back."""
+        return 0 if self._slots is None else self._slots.running
 
     def stop(self) -> None:
         """End cleanly; a second call hands back at once what still runs."""
@@ -127,7 +133,7 @@ class Worker:
         return connect(self._app.url, socket_timeout=self.settings.socket_timeout)
 
     async def _work(self, connection: Connection, layouts: Mapping[str, int]) -> None:
-        slots = slots_for(self.settings, self._tasks.values(), self._app.defaults, self._queues)
+        self._slots = slots = slots_for(self.settings, self._tasks.values(), self._app.defaults, self._queues)
         self.consumer = consumer = self._new_consumer(connection, layouts, slots)
         self.waiter = Waiter(
             connection, ownership=self.ownership, notify=consumer.notify, block=self.settings.block

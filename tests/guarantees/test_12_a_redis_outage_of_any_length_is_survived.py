@@ -1,0 +1,128 @@
+"""Guarantee 12: a Redis outage of any length is survived without restarting anything.
+
+By itself an outage reaps no living worker, counts no crash and kills no job: jobs that run go on, and what they came to is
+recorded when Redis is back.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from capelin.jobs import Job
+from tests.conftest import OwnRedis
+from tests.guarantees.apps import recording
+from tests.guarantees.fleet import INTERVAL, TTL, Fleet, Process
+from tests.support.ledger import Ledger
+from tests.support.processes import Processes
+from tests.support.servers import RedisServer
+from tests.support.waiting import wait_until
+
+LONG_OUTAGE = 2 * (TTL + INTERVAL)
+"""Seconds: each stake, lease and membership ends twice over."""
+WORKS_AGAIN_WITHIN = 5.0
+REAPED = "jobs of dead workers came back"
+
+Fault = tuple[Callable[[RedisServer], object], Callable[[RedisServer], object]]
+KILLED: Fault = (RedisServer.kill, RedisServer.restart)
+FROZEN: Fault = (RedisServer.pause, RedisServer.resume)
+
+
+@pytest.fixture
+async def own_fleet(own_redis: OwnRedis, processes: Processes, ledger: Ledger) -> AsyncIterator[Fleet]:
+    """A fleet whose Redis is its own, and keeps what it acknowledged."""
+    fleet = Fleet(processes, own_redis(appendonly=True), ledger)
+    async with fleet.app:
+        yield fleet
+
+
+@pytest.mark.parametrize(("begin", "end"), [KILLED, FROZEN], ids=["killed", "frozen"])
+async def test_all_workers_live_through_an_outage_longer_than_their_leases(
+    own_fleet: Fleet, begin: Callable[[RedisServer], object], end: Callable[[RedisServer], object]
+) -> None:
+    fleet = own_fleet
+    workers = await fleet.start("one", "two", "three", lease_ttl=TTL)
+    ending_in_it = await running(fleet, "during")
+    outlasting_it = await running(fleet, "after")
+
+    begin(fleet.server)
+    asked_in_it = asyncio.create_task(fleet.enqueue(recording.quick.job(1)))
+    fleet.open_gate("during")
+    await wait_until(
+        lambda: {end.job for end in fleet.ends()} == {job.id for job in ending_in_it},
+        description="jobs to end while Redis is away",
+    )
+    await asyncio.sleep(LONG_OUTAGE)
+    end(fleet.server)
+    await works_again(fleet, workers)
+
+    # Long enough for everybody to judge everybody again.
+    patient = await fleet.enqueue(recording.lasting.job(2 * (TTL + INTERVAL)))
+    await fleet.all_completed([patient])
+    fleet.open_gate("after")
+    accounts = await fleet.all_completed([*ending_in_it, *outlasting_it, patient, await asked_in_it])
+    assert [account for account in accounts if not account.clean] == []
+    assert max(fleet.ledger.starts().values()) == 1
+    nothing_was_reaped(workers)
+
+
+async def test_outages_that_follow_each_other_are_survived(own_fleet: Fleet) -> None:
+    fleet = own_fleet
+    chance = random.Random(12)  # noqa: S311
+    workers = await fleet.start("one", "two", "three", lease_ttl=TTL)
+    jobs = await running(fleet, "door")
+    for begin, end in [KILLED, FROZEN, KILLED, FROZEN]:
+        begin(fleet.server)
+        # About the length of a lease: some stakes end in it and some do not.
+        await asyncio.sleep(TTL * chance.uniform(0.5, 1.2))
+        end(fleet.server)
+        jobs += await works_again(fleet, workers)
+    fleet.open_gate("door")
+    accounts = await fleet.all_completed(jobs)
+    assert [account for account in accounts if not account.clean] == []
+    nothing_was_reaped(workers)
+
+
+async def test_a_worker_that_dies_in_an_outage_loses_its_jobs_and_they_count_no_crash(own_fleet: Fleet) -> None:
+    fleet = own_fleet
+    victim, *others = await fleet.start("victim", "one", "two", lease_ttl=TTL)
+    jobs = await running(fleet, "door")
+    lost = {start.job for start in fleet.starts() if start.worker == victim.id}
+    assert lost
+    fleet.server.kill()
+    victim.child.kill()
+    await asyncio.sleep(LONG_OUTAGE)
+    fleet.server.restart()
+    for job in jobs:
+        if job.id in lost:
+            await fleet.started(job, times=2)
+    fleet.open_gate("door")
+    for account in await fleet.all_completed(jobs):
+        assert (account.token, account.crashes) == ((2, 0) if account.id in lost else (1, 0))
+    assert all(other.child.running for other in others)
+
+
+async def running(fleet: Fleet, gate: str) -> list[Job[Any]]:
+    """Jobs that run, spread over the workers, until a gate opens."""
+    jobs = await fleet.enqueue_many([recording.held.job(gate) for _ in range(12)])
+    for job in jobs:
+        await fleet.started(job)
+    return jobs
+
+
+async def works_again(fleet: Fleet, workers: list[Process]) -> list[Job[Any]]:
+    """New jobs run within seconds, and nobody was restarted for it."""
+    began = time.monotonic()
+    jobs = await fleet.enqueue_many([recording.quick.job(number) for number in range(16)])
+    await wait_until(lambda: set(fleet.statuses(jobs)) == {"completed"}, description="new jobs to be completed")
+    assert time.monotonic() - began < WORKS_AGAIN_WITHIN
+    assert all(worker.child.running for worker in workers)
+    return jobs
+
+
+def nothing_was_reaped(workers: list[Process]) -> None:
+    assert [event for worker in workers for event in worker.child.events(REAPED)] == []
+    assert [len(worker.child.events("worker started")) for worker in workers] == [1] * len(workers)
