@@ -65,27 +65,28 @@ class Starts:
         self.numbers: list[int] = []
         self.moments: list[int] = []
         self._different: set[int] = set()
-        self._expected = 0
+        self._expected = range(0)
         self._all = asyncio.Event()
         self._began = 0.0
         self.worked = 0.0
 
-    def expect(self, count: int) -> None:
-        """Forget what was, and wait for starts of so many different jobs."""
+    def expect(self, first: int, count: int) -> None:
+        """Forget what was, and wait for the starts of ``count`` jobs from ``first`` on."""
         self.numbers.clear()
         self.moments.clear()
         self._different.clear()
-        self._expected = count
+        self._expected = range(first, first + count)
         self._all.clear()
 
     def add(self, number: int) -> None:
         """Note a start, by the clock that all processes of this machine share."""
         self.moments.append(time.monotonic_ns())
         self.numbers.append(number)
-        self._different.add(number)
+        if number in self._expected:  # else it is a late repeat of an earlier one
+            self._different.add(number)
         if len(self.numbers) == 1:
             self._began = time.process_time()
-        if len(self._different) == self._expected:
+        if len(self._different) == len(self._expected):
             self._all.set()
 
     async def wait(self, seconds: float) -> bool:
@@ -142,14 +143,14 @@ class Served:
         return {"sent": sent}
 
     async def work(self, expect: int) -> dict[str, Any]:
-        """Start the worker."""
-        self.starts.expect(expect)
+        """Start the worker; expect all jobs that wait, from number 0 on."""
+        self.starts.expect(0, expect)
         self._worker = asyncio.create_task(self.adapter.work(self._url, self.starts.add))
         return {}
 
-    async def expect(self, count: int) -> dict[str, Any]:
+    async def expect(self, first: int, count: int) -> dict[str, Any]:
         """Forget the starts so far and expect others."""
-        self.starts.expect(count)
+        self.starts.expect(first, count)
         return {}
 
     async def drained(self, timeout: float) -> dict[str, Any]:

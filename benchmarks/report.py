@@ -89,7 +89,7 @@ def show(
     """Print a run."""
     console.print()
     console.print(f"Redis {redis}; " + "; ".join(f"{name}: {value}" for name, value in machine.items()))
-    console.print(f"{jobs:,} jobs, {rounds} rounds in turns; median (lowest - highest round)")
+    console.print(f"{jobs:,} jobs, {rounds} round(s) in turns; median (lowest - highest round)")
     for each in systems:
         known = ", ".join(f"{name} {version}" for name, version in each.versions.items())
         console.print(f"[bold]{each.system.name}[/bold]: {each.system.configuration} ({known})")
@@ -106,7 +106,7 @@ def show(
         console.print(f"[yellow]not measured[/yellow]: {reason}")
     _tell_verdicts(console, outcome)
     if rounds < _FEW_ROUNDS:
-        console.print(f"[yellow]{rounds} rounds say little about the spread[/yellow]: use three or more.")
+        console.print(f"[yellow]fewer than {_FEW_ROUNDS} rounds say little about the spread[/yellow]")
 
 
 def _figures(outcome: Outcome, systems: list[Measured], chosen: tuple[Figure, ...]) -> Table:

@@ -169,7 +169,7 @@ def _drain(server: Server, system: System, worker: Child, waiting: int, outcome:
 
 
 def _latency(system: System, producer: Child, worker: Child, first: int, outcome: Outcome) -> None:
-    worker.ask("expect", count=_PACED)
+    worker.ask("expect", first=first, count=_PACED)
     sent = producer.ask("pace", first=first, count=_PACED, gap=_GAP)["sent"]
     begun = worker.ask("begun", timeout=_PATIENCE)
     account = outcome.accounts[system.name]

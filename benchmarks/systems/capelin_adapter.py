@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from benchmarks.adapter import Adapter, Started, main
 from capelin import Capelin
+from capelin.logs import configure
 from capelin.workers.worker import Worker
 
 
@@ -18,6 +19,7 @@ class CapelinAdapter(Adapter):
 
     async def open(self, url: str) -> None:
         """As in ``Adapter``."""
+        configure(level="warning")  # what the standard library's logging shows of the others
         app = self._app = Capelin(url, name="benchmark")
 
         @app.task(name="noop")
