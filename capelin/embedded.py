@@ -44,9 +44,11 @@ _TRIES: Final = 3
 # that ends; then it ends the server. When the server ends first, the shell ends the reader.
 _UNTIL_EOF: Final = """
 exec 3<&0
+folder=$1
+shift
 "$@" </dev/null 3<&- &
 server=$!
-{ read -r _ <&3; kill "$server" 2>/dev/null; } &
+{ read -r _ <&3; rm -rf "$folder"; kill "$server" 2>/dev/null; } &
 reader=$!
 wait "$server"
 kill "$reader" 2>/dev/null
@@ -241,7 +243,7 @@ def _server(binary: str, port: int, folder: Path) -> list[str]:
         "maxmemory-policy": "noeviction",
     }
     words = [binary, *(word for name, value in options.items() for word in (f"--{name}", str(value)))]
-    return ["sh", "-c", _UNTIL_EOF, "sh", *words]
+    return ["sh", "-c", _UNTIL_EOF, "sh", str(folder), *words]
 
 
 def _fake(port: int) -> list[str]:

@@ -10,14 +10,17 @@ calls it. A program that uses capelin as a library keeps its own configuration, 
 
 import json
 import logging
+import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from capelin._log_relay import Relay, attach, can_relay
 from capelin.context import current_job
 
 Level = Literal["debug", "info", "warning", "error", "critical"]
@@ -45,20 +48,31 @@ def add_job(logger: WrappedLogger, method: str, event: EventDict) -> EventDict: 
     return event
 
 
-def configure(*, level: Level = "info", format: Format = "auto", stream: TextIO | None = None) -> None:  # noqa: A002
+def configure(
+    *,
+    level: Level = "info",
+    format: Format = "auto",  # noqa: A002 -- the setting's name
+    colors: bool | None = None,
+    stream: TextIO | None = None,
+) -> None:
     """Have this process log to one stream, through structlog and the standard ``logging`` alike.
 
     Args:
         level: Lines below it are dropped where they are made.
         format: ``json``, ``console``, or ``auto``: readable if the stream is a terminal, else JSON.
+        colors: Whether readable lines have colours; None if the stream is a terminal.
         stream: Standard error by default, so that what a command prints can be piped.
 
     Example:
         configure(level="debug", format="json")
     """
-    lines = _Lines(sys.stderr if stream is None else stream)
+    global _here  # noqa: PLW0603 -- a process logs to one place
+    terminal = (stream or sys.stderr).isatty()
+    as_json = format == "json" or (format == "auto" and not terminal)
+    colored = terminal if colors is None else colors
+    style = {"level": level, "format": "json" if as_json else "console", "colors": colored}
+    lines = _here = _Lines(sys.stderr if stream is None else stream, style)
     number = logging.getLevelNamesMapping()[level.upper()]
-    as_json = format == "json" or (format == "auto" and not lines.is_terminal)
     begin: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         add_job,
@@ -67,7 +81,7 @@ def configure(*, level: Level = "info", format: Format = "auto", stream: TextIO 
         structlog.processors.TimeStamper(fmt="iso", utc=as_json, key="timestamp"),
         structlog.processors.StackInfoRenderer(),
     ]
-    end = _json_end() if as_json else _console_end(colors=lines.is_terminal)
+    end = _json_end() if as_json else _console_end(colors=colored)
     structlog.configure(
         processors=[*begin, *end],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -88,13 +102,39 @@ def configure(*, level: Level = "info", format: Format = "auto", stream: TextIO 
     root.setLevel(number)
 
 
+@contextmanager
+def relayed() -> Generator[None]:
+    """Let process tasks log, too: their lines come to this process, which writes them among its own.
+
+    Does nothing where ``configure`` was not called, or the system cannot.
+    """
+    if _here is None or not can_relay():
+        yield
+        return
+    relay = Relay(_here.write, _here.style)
+    try:
+        yield
+    finally:
+        relay.close()
+
+
+def attach_to_worker() -> None:
+    """Log to the worker's stream: what a child of its process pool does first."""
+    attach(configure)
+
+
 class _Lines:
     """One stream for all lines; each is written whole, whichever thread and library it comes from."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, style: dict[str, Any]) -> None:
         self._stream = stream
         self._lock = threading.Lock()
-        self.is_terminal = stream.isatty()
+        self.style = style
+        if hasattr(os, "register_at_fork"):  # a task may fork while another thread writes a line
+            os.register_at_fork(after_in_child=self._unlock)
+
+    def _unlock(self) -> None:
+        self._lock = threading.Lock()
 
     def write(self, text: str) -> None:
         try:
@@ -110,6 +150,9 @@ class _Lines:
 
     def logger(self, *names: Any) -> "_LineLogger":
         return _LineLogger(str(names[0]) if names else "", self)
+
+
+_here: _Lines | None = None
 
 
 class _LineLogger:

@@ -78,7 +78,7 @@ async def _tell(job: "Job[Any]", *, wait: bool, timeout: float | None, as_json: 
 
 
 def _read_arguments(app: "Capelin[Any]", task: str, text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Read arguments as the task's signature says: texts become the moments, numbers and models they stand for.
+    """Read arguments as the task's signature says: texts become the moments and models they stand for.
 
     Raises:
         UnknownTask: The app has no such task.

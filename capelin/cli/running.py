@@ -1,6 +1,7 @@
 """Workers that the command line runs: their event loop, their signals, their exit status."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
+from capelin import logs
 from capelin.errors import CapelinError
 from capelin.workers.child import Parent, this_command
 from capelin.workers.supervisor import Supervisor
@@ -54,7 +56,8 @@ def run_worker(
             parent.on_gone(worker.stop)
         on_signals(worker.stop)
         try:
-            await worker.run()
+            with logs.relayed() if has_process_tasks else contextlib.nullcontext():
+                await worker.run()
         except CapelinError as error:
             failures.append(error)
             log.critical("the worker ends", error=str(error))
@@ -65,6 +68,7 @@ def run_worker(
             log.warning("jobs that heed nothing are left behind", jobs=worker.leftovers)
             _end_at_once(1 if failures else 0)
 
+    has_process_tasks = any(task.run_in == "process" for task in app.tasks.values())
     failures: list[Exception] = []
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         runner.run(work())
@@ -72,7 +76,7 @@ def run_worker(
 
 
 def _end_at_once(status: int) -> NoReturn:
-    """End the process under the feet of threads and coroutines that would hold it for as long as they like."""
+    """End the process under the feet of threads and coroutines that would hold it as long as they like."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

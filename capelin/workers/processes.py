@@ -15,6 +15,7 @@ import anyio.to_process
 
 from capelin.context import JobContext, running
 from capelin.errors import WorkerLost
+from capelin.logs import attach_to_worker
 
 
 class RemoteError(Exception):
@@ -44,6 +45,7 @@ def run_in_child(import_path: str, args: bytes, context: JobContext) -> tuple[st
     """Run one attempt; in the child. Returns the result's JSON and None, or None and the packed error."""
     module_name, _, qualname = import_path.partition(":")
     try:
+        attach_to_worker()
         task: Any = importlib.import_module(module_name)
         for part in qualname.split("."):
             task = getattr(task, part)
