@@ -2,7 +2,7 @@
 --   caller is fit to judge. The version changes with the membership, so that the list is read only then. Keeps: 12.
 -- KEYS: fleet_members, fleet_expiry, fleet_free
 -- ARGV: worker, member, ttl, free, judge_until
---   judge_until: the moment (ms) until which the caller is fit to judge; '' when it is not. A beat that comes later was held up
+--   judge_until: the moment (ms) until which the caller is fit to judge; 0 when it is not. A beat that comes later was held up
 --   by an outage, in which everybody was silent.
 -- Reply: {version, members with free slots beside the caller, ms until the next member expires, the clock}
 -- include: now
@@ -14,7 +14,7 @@ if redis.call('HGET', fleet_members, worker) ~= member then
 end
 redis.call('ZADD', fleet_expiry, now + tonumber(ttl), worker)
 redis.call('ZADD', fleet_free, free, worker)
-if judge_until ~= '' and now <= tonumber(judge_until) then
+if now <= tonumber(judge_until) then
   for _, silent in ipairs(redis.call('ZRANGEBYSCORE', fleet_expiry, '-inf', now, 'LIMIT', 0, 50)) do
     redis.call('HDEL', fleet_members, silent)
     redis.call('ZREM', fleet_expiry, silent)

@@ -38,7 +38,7 @@ def _fleet(keys: Keys) -> tuple[str, str, str]:
 
 @checked(_BEAT)
 def fleet_beat(
-    keys: Keys, /, *, worker: str, member: str, ttl: int, free: int, judge_until: int | None
+    keys: Keys, /, *, worker: str, member: str, ttl: int, free: int, judge_until: int
 ) -> Call[Beat]:
     """Say that a worker is alive.
 
@@ -49,7 +49,7 @@ def fleet_beat(
         ttl: ms until it counts as gone.
         free: Its free slots.
         judge_until: Its own renewals were on time, so that it may remove members that are silent beyond
-            theirs, until this moment by Redis's clock, ms. None: they were not.
+            theirs, until this moment by Redis's clock, ms. 0: they were not.
     """
     return _BEAT(
         _fleet(keys), Beat.read, worker=worker, member=member, ttl=ttl, free=free, judge_until=judge_until

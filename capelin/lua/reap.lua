@@ -3,8 +3,8 @@
 -- KEYS: meta, wake, scheduled, stakes, finished, dlq, *streams
 -- ARGV: reaper, limit, max_crashes, no_crash_before, judge_until, resend_window, default_retention
 --   no_crash_before: a stake that ended before this moment (ms) ended in an outage and counts no crash; 0 after none.
---   judge_until: the moment (ms) until which the reaper is fit to judge; '' for ever. A reap that comes later was held up by an
---   outage, in which nobody could renew: it does nothing.
+--   judge_until: the moment (ms) until which the reaper is fit to judge; '' when it always is. A reap that comes later was held
+--   up by an outage, in which nobody could renew: it does nothing.
 -- Reply: {returned, buried, cancelled, dead workers, more}
 -- include: now, shard, streams, wake, place, cancel, bury, aside
 redis.call('PERSIST', meta)

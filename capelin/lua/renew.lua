@@ -3,9 +3,9 @@
 -- KEYS: meta, lease, stakes, dlq, *streams
 -- ARGV: worker, ttl, epoch, staked, *running(uid, token)
 --   epoch: '' when the worker does not own the shard; staked: 1 to keep a stake even with nothing running (an unanswered take).
--- Reply: {lease, lost, cancelled, unknown, pending, next_stake}. lease: kept, lost or none; lost and cancelled: uids of the
---   list; unknown: {uid, token} that Redis holds running for this worker and the list lacks; pending: entries of this worker;
---   next_stake: ms until the next stake of another worker ends, or nothing.
+-- Reply: {lease, lost, cancelled, unknown, pending, next_stake, the clock}. lease: kept, lost or none; lost and cancelled:
+--   uids of the list; unknown: {uid, token} that Redis holds running for this worker and the list lacks; pending: entries of
+--   this worker; next_stake: ms until the next stake of another worker ends, or nothing.
 -- include: now, shard, streams
 redis.call('PERSIST', meta)
 local until_ = now + tonumber(ttl)
@@ -62,4 +62,5 @@ else
 end
 local first = redis.call('ZRANGE', stakes, 0, 1, 'WITHSCORES')
 local next_stake = first[1] == worker and first[4] or first[1] ~= worker and first[2]
-return { kept, lost, cancelled, unknown, pending_here, next_stake and math.max(0, tonumber(next_stake) - now) or false }
+local ends_in = next_stake and math.max(0, tonumber(next_stake) - now) or false
+return { kept, lost, cancelled, unknown, pending_here, ends_in, now }

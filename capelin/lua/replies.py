@@ -172,6 +172,7 @@ class Renewed:
         unknown: ``(uid, token)`` that Redis holds running for this worker and the list lacks.
         pending: How many entries are pending for this worker in the shard.
         next_stake: ms until the next stake of another worker ends, or None.
+        now: The clock of the shard's Redis, ms.
     """
 
     lease: str
@@ -180,10 +181,11 @@ class Renewed:
     unknown: list[tuple[str, int]]
     pending: int
     next_stake: int | None
+    now: int
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Renewed":
-        lease, lost, cancelled, unknown, pending, next_stake = raw
+        lease, lost, cancelled, unknown, pending, next_stake, now = raw
         return cls(
             lease=text(lease),
             lost=[text(uid) for uid in lost],
@@ -191,6 +193,7 @@ class Renewed:
             unknown=[(text(uid), int(token)) for uid, token in unknown],
             pending=pending,
             next_stake=next_stake,
+            now=int(now),
         )
 
 
@@ -227,11 +230,12 @@ class Lease:
     epoch: int
     expires_in: int
     owner: str
+    now: int
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Lease":
-        epoch, expires_in, owner = raw
-        return cls(epoch=int(epoch), expires_in=int(expires_in), owner=text(owner))
+        epoch, expires_in, owner, now = raw
+        return cls(epoch=int(epoch), expires_in=int(expires_in), owner=text(owner), now=int(now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -271,6 +271,7 @@ class Heartbeat:
     async def _read_renewal(
         self, connection: Connection, shard: ShardKeys, rows: list[RunningRow], renewed: Renewed
     ) -> None:
+        self.trust.renewed_in(shard, renewed.now)
         if renewed.lease == "lost" and self._ownership.owns(shard):
             log.warning("a lease was lost", shard=str(shard))
             self._ownership.lost(shard)
@@ -324,7 +325,9 @@ class Heartbeat:
         for shard, reply in zip(shards, replies, strict=True):
             if isinstance(reply, Exception):
                 self.trust.failed_in(shard)
-            elif reply.epoch:
+                continue
+            self.trust.renewed_in(shard, reply.now)
+            if reply.epoch:
                 self._ownership.gained(shard, reply.epoch)
                 self._upkeep.gained(shard)
                 self._post(self._listener.gained, shard)

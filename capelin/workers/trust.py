@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 from capelin.keys import ShardKeys
 
+_LATE = 1.5
+"""Intervals after which a renewal is late: by then others may have lost their stakes although they live."""
+
 
 class Trust:
     """Keeps book of this worker's own renewals.
@@ -26,6 +29,7 @@ class Trust:
         self._since: float | None = None
         self._last = clock()
         self._server_now = 0
+        self._now_in: dict[ShardKeys, int] = {}
         self._no_crash_before = 0
         self._failed: dict[ShardKeys, float] = {}
         self._no_crash_in: dict[ShardKeys, int] = {}
@@ -36,23 +40,28 @@ class Trust:
         self._server_now = server_now
         if self._since is None:
             self._since = now
-        elif now - self._last > self._interval * 1.5:
+        elif now - self._last > self._interval * _LATE:
             self._since = now
             self._no_crash_before = server_now + int(self._ttl * 1000)
         self._last = now
+
+    def renewed_in(self, shard: ShardKeys, server_now: int) -> None:
+        """A call to one shard was answered, with the clock of its Redis in ms: each master has its own."""
+        self._now_in[shard] = server_now
 
     def failed_in(self, shard: ShardKeys) -> None:
         """A call to one shard was not answered."""
         self._failed[shard] = self._clock()
         # Until it answers again nothing is judged there; a stake that ends within a TTL from then says
         # nothing.
-        self._no_crash_in[shard] = self._server_now + int((self._ttl + self._interval) * 1000)
+        now = self._now_in.get(shard, self._server_now)
+        self._no_crash_in[shard] = now + int((self._ttl + self._interval) * 1000)
 
     @property
     def fit(self) -> bool:
         """Whether members may be judged now."""
         now = self._clock()
-        if self._since is None or now - self._last > self._interval * 1.5:
+        if self._since is None or now - self._last > self._interval * _LATE:
             return False
         return now - self._since >= self._ttl + self._interval
 
@@ -64,11 +73,16 @@ class Trust:
         return max(0.0, self._since + self._ttl + self._interval - self._clock())
 
     @property
-    def judge_until(self) -> int | None:
-        """Until when (Redis's clock, ms) a call of now may judge; None when it may not. One that arrives
-        later was held up by an outage, in which everybody was silent.
+    def judge_until(self) -> int:
+        """Until when (Redis's clock, ms) a call of now may judge; 0 when it may not. One that arrives later
+        was held up by an outage, in which everybody was silent.
         """
-        return self._server_now + int(self._interval * 1500) if self.fit else None
+        return self._server_now + round(self._interval * _LATE * 1000) if self.fit else 0
+
+    def judge_until_in(self, shard: ShardKeys) -> int:
+        """The same for the workers of a shard, by the clock of its Redis."""
+        now = self._now_in.get(shard)
+        return 0 if now is None or not self.fit_for(shard) else now + round(self._interval * _LATE * 1000)
 
     def fit_for(self, shard: ShardKeys) -> bool:
         """Whether the workers of a shard may be judged now."""

@@ -71,7 +71,7 @@ class Upkeep:
                     limit=_A_CALL,
                     max_crashes=limits.max_crashes,
                     no_crash_before=trust.no_crash_before(shard),
-                    judge_until=trust.judge_until,
+                    judge_until=trust.judge_until_in(shard),
                     resend_window=limits.resend_window,
                     default_retention=limits.default_retention,
                 )

@@ -8,16 +8,22 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
+from capelin import lua
+from capelin.connection import connect
 from capelin.jobs import Job
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import NewJob
 from tests.conftest import OwnRedis
 from tests.guarantees.apps import recording
 from tests.guarantees.fleet import INTERVAL, TTL, Fleet, Process
 from tests.support.ledger import Ledger
 from tests.support.processes import Processes
+from tests.support.resp import texts
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 
@@ -103,6 +109,60 @@ async def test_a_worker_that_dies_in_an_outage_loses_its_jobs_and_they_count_no_
     for account in await fleet.all_completed(jobs):
         assert (account.token, account.crashes) == ((2, 0) if account.id in lost else (1, 0))
     assert all(other.child.running for other in others)
+
+
+async def test_a_judgement_that_an_outage_held_up_judges_nobody(redis_server: RedisServer) -> None:
+    """A reap, or a beat that removes the silent, may be on its way when Redis stops. It runs when Redis goes on: before
+    anybody could renew.
+    """
+    connection, keys = connect(redis_server.url), Keys()
+    shard, ttl = keys.shard("default", 0), 50
+    await connection.run(lua.enqueue(shard, most=None, resend_window=60_000, jobs=[NewJob("a", "task")]))
+    taken = await connection.run(take(shard, "living", ttl))
+    beat = partial(lua.fleet_beat, keys, member="{}", free=1)
+    joined = await connection.run(beat(worker="living", ttl=ttl, judge_until=0))
+    ended = taken.now + ttl
+    # What stands still for longer than the stake is the world outside this test.
+    await wait_until(lambda: milliseconds(redis_server) > ended + 100, description="the stake to end")
+
+    reap = partial(
+        lua.reap, shard, reaper="judge", limit=10, max_crashes=3, no_crash_before=0, resend_window=60_000
+    )
+    held_up = await connection.run(reap(default_retention=60_000, judge_until=ended + 50))
+    assert (held_up.returned, held_up.dead) == ([], [])
+    silent = await connection.run(beat(worker="judge", ttl=60_000, judge_until=ended + 50))
+    assert silent.version == joined.version + 1, "only the judge itself has joined"
+
+    later = milliseconds(redis_server) + 60_000
+    in_time = await connection.run(reap(default_retention=60_000, judge_until=later))
+    assert (in_time.returned, in_time.dead) == (["a"], ["living"])
+    removed = await connection.run(beat(worker="judge", ttl=60_000, judge_until=later))
+    assert removed.version == silent.version + 1
+    await connection.close()
+
+
+def take(shard: ShardKeys, worker: str, ttl: int) -> lua.Call[lua.Taken]:
+    """A take of one job."""
+    return lua.take(
+        shard,
+        worker=worker,
+        count=1,
+        ttl=ttl,
+        waits=False,
+        older_than=None,
+        resend_window=60_000,
+        default_retention=60_000,
+        critical=0,
+        high=0,
+        normal=1,
+        low=0,
+    )
+
+
+def milliseconds(server: RedisServer) -> int:
+    """The clock of a server."""
+    seconds, micros = texts(server.command("TIME"))
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 async def running(fleet: Fleet, gate: str) -> list[Job[Any]]:
