@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 from capelin.errors import InvalidOption, NoCurrentJob, NotInThisProcess, SyncInAsync
 from capelin.narrow import is_number
@@ -157,7 +157,16 @@ class JobContext:
         return f"<JobContext {self.id} {self.task} attempt={self.attempt} token={self.token}>"
 
 
-_current: ContextVar[JobContext | None] = ContextVar("capelin_current_job", default=None)
+class MakesContext(Protocol):
+    """Something that makes the context of a start when it is asked for."""
+
+    @property
+    def context(self) -> JobContext:
+        """The context."""
+        ...
+
+
+_current: ContextVar[JobContext | MakesContext | None] = ContextVar("capelin_current_job", default=None)
 
 
 @overload
@@ -176,7 +185,7 @@ def current_job(*default: T) -> JobContext | T:
     """
     job = _current.get()
     if job is not None:
-        return job
+        return job if isinstance(job, JobContext) else job.context
     if default:
         return default[0]
     raise NoCurrentJob
@@ -192,7 +201,7 @@ def running(job: JobContext) -> Generator[JobContext]:
         _current.reset(token)
 
 
-def set_current(job: JobContext) -> None:
+def set_current(job: JobContext | MakesContext) -> None:
     """Make a job the current one in this context for good: for a context that runs nothing else."""
     _current.set(job)
 

@@ -1,7 +1,7 @@
 """`Connection`: what the rest of capelin sees of Redis, whichever kind it is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from capelin.connection.books import Books, open_network
@@ -138,7 +138,9 @@ class Connection:
             raise reply
         return reply
 
-    async def pop(self, keys: Sequence[str], timeout: float) -> str | None:
+    async def pop(
+        self, keys: Sequence[str], timeout: float, *, at_once: Callable[[str], None] | None = None
+    ) -> str | None:
         """Wait until one of these lists has an element, and take the first.
 
         An element that is popped for a caller who is gone by then goes to the next call, or back to its list.
@@ -146,6 +148,8 @@ class Connection:
         Args:
             keys: The lists. Without any, nothing can come and the whole time passes.
             timeout: Seconds to wait: above 0 and below `socket_timeout`.
+            at_once: Told of the list as soon as the reply is read, a few turns of the event loop before
+                this returns.
 
         Returns:
             The list that had it. None if there was nothing in time; or earlier, when another call took over
@@ -161,7 +165,7 @@ class Connection:
         if not keys:
             await asyncio.sleep(timeout)
             return None
-        return await books.popper.pop(keys, timeout)
+        return await books.popper.pop(keys, timeout, at_once=at_once)
 
     async def read_stream(
         self, key: str, last_id: str, block: float, count: int = 100

@@ -7,7 +7,7 @@ popped meanwhile is pushed back.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from capelin.connection.delivery import Errand
@@ -51,11 +51,17 @@ class Popper:
         self._idle: dict[int, _Line] = {}
         self._settling: dict[asyncio.Task[None], _Wait] = {}
         self._closed = False
+        self._at_once: Callable[[str], None] | None = None
         self._followed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._abandoning: asyncio.TimerHandle | None = None
 
-    async def pop(self, keys: Sequence[str], seconds: float) -> str | None:
+    async def pop(
+        self, keys: Sequence[str], seconds: float, *, at_once: Callable[[str], None] | None = None
+    ) -> str | None:
         """The list that an element was popped from; None when there was none in time or another call came.
+
+        ``at_once`` is told of an element in the turn of the loop in which its reply is read, a few turns
+        before this returns.
 
         Raises:
             Unreachable, RedisRefused: A server was lost or refused, and no other had an element in time.
@@ -63,6 +69,7 @@ class Popper:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds
         self._end_call()
+        self._at_once = at_once
         followed = self._followed = loop.create_future()
         groups: dict[int, list[str]] = {}
         for key in keys:
@@ -185,7 +192,12 @@ class Popper:
             self._idle[group] = line
         if isinstance(reply, Refusal):
             raise to_error(reply, url=self._url, server=wire.name)
-        return None if reply is None else _Popped(reply[0].decode(), reply[1])
+        if reply is None:
+            return None
+        popped = _Popped(reply[0].decode(), reply[1])
+        if self._at_once is not None and self._waits.get(group) is wait:
+            self._at_once(popped.key)
+        return popped
 
     async def _open(self, key: str) -> _Line:
         wire = await self._network.open(key)

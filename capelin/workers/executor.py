@@ -65,7 +65,7 @@ class Executor:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._tasks = tasks
-        self._defaults = defaults
+        self.defaults = defaults
         self._worker = worker
         self._slots = slots
         self._ended = ended
@@ -113,24 +113,23 @@ class Executor:
                 self._ended(start, outcomes.dead(delivery, "InvalidArguments", error))
                 return
         try:
-            job_context = self._new_context(start, task)
-        except Exception as error:
+            headers = _headers(delivery.headers) if delivery.headers else None
+        except (ValueError, TypeError) as error:
             log.exception("a job's record cannot be read; it goes to the DLQ", job=start.job_id)
             self._ended(start, outcomes.dead(delivery, "torn", error))
             return
-        job = _Job(start, task, args, kwargs, task.effective(self._defaults), job_context)
-        start.context = job.context
+        job = _Job(self, start, task, args, kwargs, headers)
         run_context = (self._base_context or copy_context()).copy()
-        run_context.run(context.set_current, job.context)
+        run_context.run(context.set_current, job)
         run = self._run_thread if start.pool == "thread" else self._run
         start.handle = self._loop.create_task(run(job), context=run_context)
 
-    def _new_context(self, start: Start, task: Task[..., Any]) -> JobContext:
-        delivery = start.delivery
-        timeout = delivery.timeout or task.effective(self._defaults).timeout
+    def context_of(self, job: "_Job") -> JobContext:
+        """The context of a start; made when something asks for it, since most tasks do not."""
+        start, delivery = job.start, job.start.delivery
         return JobContext(
             id=start.job_id,
-            task=task.name,
+            task=job.task.name,
             queue=start.shard.queue,
             shard=start.shard.shard,
             attempt=delivery.attempt + 1,
@@ -138,14 +137,17 @@ class Executor:
             crashes=delivery.crashes,
             worker_id=self._worker,
             is_leader=self._is_leader,
-            deadline=None if timeout is None else _deadline(timeout),
-            headers=_headers(delivery.headers) if delivery.headers else None,
+            deadline=None if job.timeout is None else _deadline(job.timeout - self._ran_for(start)),
+            headers=job.headers,
             parent_id=start.shard.whole_id(delivery.parent) if delivery.parent else None,
             correlation_id=delivery.correlation or None,
             is_cancelled=lambda: start.stop is not None,
             report=lambda fraction, message: self._report(start, fraction, message),
             report_sync=lambda fraction, message: self._report_sync(start, fraction, message),
         )
+
+    def _ran_for(self, start: Start) -> float:
+        return 0.0 if start.began is None else self._loop.time() - start.began
 
     def _report_sync(self, start: Start, fraction: float, message: str) -> None:
         async def report() -> None:
@@ -161,11 +163,10 @@ class Executor:
         start.began = self._loop.time()
         try:
             _check_stop(start)
-            timeout = start.delivery.timeout or job.options.timeout
-            if timeout is None:
+            if job.timeout is None:
                 value = await self._attempt(job)
             else:
-                value = await self._within(timeout, job)
+                value = await self._within(job.timeout, job)
             row = outcomes.completed(start.delivery, self._encoded(job, value))
         except asyncio.CancelledError as error:
             row = self._stopped(job, error)
@@ -230,7 +231,7 @@ class Executor:
 
     async def _run_thread(self, job: "_Job") -> None:
         start = job.start
-        timeout = start.delivery.timeout or job.options.timeout
+        timeout = job.timeout
         timer = None if timeout is None else self._loop.call_later(timeout, self._leave_alone, job, timeout)
         row: OutcomeRow | None = None
         start.began = self._loop.time()
@@ -258,20 +259,42 @@ class Executor:
 class _Job:
     """A start with what running it needs."""
 
-    __slots__ = ("args", "context", "encoded", "kwargs", "options", "start", "task")
+    __slots__ = (
+        "_context",
+        "_executor",
+        "args",
+        "encoded",
+        "headers",
+        "kwargs",
+        "options",
+        "start",
+        "task",
+        "timeout",
+    )
 
     def __init__(  # noqa: PLR0917 -- made once a start, on the hot path
         self,
+        executor: Executor,
         start: Start,
         task: Task[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        options: EffectiveOptions,
-        context: JobContext,
+        headers: dict[str, str] | None,
     ) -> None:
-        self.start, self.task, self.args, self.kwargs = start, task, args, kwargs
-        self.options, self.context = options, context
+        self._executor = executor
+        self.start, self.task, self.args, self.kwargs, self.headers = start, task, args, kwargs, headers
+        self.options: EffectiveOptions = task.effective(executor.defaults)
+        self.timeout = start.delivery.timeout or self.options.timeout
         self.encoded = False
+        self._context: JobContext | None = None
+
+    @property
+    def context(self) -> JobContext:
+        """What `current_job()` returns."""
+        made = self._context
+        if made is None:
+            made = self._context = self._executor.context_of(self)
+        return made
 
 
 def _deadline(timeout: float) -> datetime:

@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Any
 
 from capelin.keys import ShardKeys
 from capelin.lua import Delivery, RunningRow
@@ -49,7 +48,6 @@ class Start:
         stop: Why it was told to stop, if it was.
         pool: The slots it takes: ``loop``, ``thread`` or ``process``.
         began: Event-loop time at which its coroutine began, or None.
-        context: The job context that its task sees, once made.
     """
 
     shard: ShardKeys
@@ -59,7 +57,6 @@ class Start:
     stop: Stop | None = None
     handle: "asyncio.Task[None] | None" = None
     began: float | None = None
-    context: Any = None
 
     @property
     def uid(self) -> str:

@@ -39,49 +39,58 @@ class Waiter:
         self._notify = notify
         self._block = block
         self._changed = asyncio.Event()
+        self._shards: dict[str, ShardKeys] = {}
+        self._cut_short: Callable[[], object] | None = None
 
     def changed(self) -> None:
         """Ownership changed: wait on the right lists."""
         self._changed.set()
+        if self._cut_short is not None:
+            self._cut_short()
 
     async def run(self) -> None:
         """Wait until cancelled."""
         backoff = Backoff()
         while True:
             self._changed.clear()
-            shards = {shard.wake: shard for shard in self._ownership.shards}
+            self._shards = shards = {shard.wake: shard for shard in self._ownership.shards}
             if not shards:
                 await self._changed.wait()
                 continue
-            pop = asyncio.ensure_future(self._connection.pop(list(shards), self._block))
-            change = asyncio.ensure_future(self._changed.wait())
             try:
-                await asyncio.wait([pop, change], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                change.cancel()
-                if not pop.done():
-                    # The connection keeps the wait or pushes back what it pops.
-                    pop.cancel()
-            if not pop.done():
-                await asyncio.wait([pop])
-            if pop.cancelled():
-                continue
-            error = pop.exception()
-            if error is not None:
-                if not isinstance(error, CapelinError):
-                    raise error
+                key = await self._pop(list(shards))
+            except CapelinError as error:
                 log.warning("waiting for work failed; trying again", error=str(error))
                 await backoff.sleep()
-                self._take_all(shards)
+                self._take_all()
                 continue
             backoff.reset()
-            key = pop.result()
+            if self._changed.is_set() and key is None:
+                continue
             if key is None:
-                self._take_all(shards)
-            elif self._ownership.owns(shards[key]):
-                self._notify(shards[key])
-            else:
+                self._take_all()
+            elif not self._ownership.owns(shards[key]):
                 await self._push_back(key)
+
+    async def _pop(self, keys: list[str]) -> str | None:
+        """One wait, cut short when ownership changes; the connection loses nothing it pops meanwhile."""
+        pop = asyncio.ensure_future(self._connection.pop(keys, self._block, at_once=self._woken))
+        self._cut_short = pop.cancel
+        try:
+            return await pop
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not pop.cancelled() or (task is not None and task.cancelling()):
+                pop.cancel()
+                raise
+            return None
+        finally:
+            self._cut_short = None
+
+    def _woken(self, key: str) -> None:
+        shard = self._shards.get(key)
+        if shard is not None and self._ownership.owns(shard):
+            self._notify(shard)
 
     async def _push_back(self, key: str) -> None:
         """A token of a shard that is somebody else's by now."""
@@ -91,7 +100,7 @@ class Waiter:
             # The new owner took when it became the owner, and looks again when its wait is over.
             log.warning("a wake token could not be pushed back", error=str(error))
 
-    def _take_all(self, shards: dict[str, ShardKeys]) -> None:
-        for shard in shards.values():
+    def _take_all(self) -> None:
+        for shard in self._shards.values():
             if self._ownership.owns(shard):
                 self._notify(shard)
