@@ -45,7 +45,7 @@ local function record_outcome(uid, token, kind, body, due, failure)
     keep(uid, j[12], j[7], j[10])
     if j[8] or j[9] then free_key(uid, j[14], j[8], j[13], j[9]) end
     if j[10] then tell(uid, 'completed') end
-    if j[11] then add_child(uid, uid .. '-t' .. token, j[11]) end
+    if j[11] then add_stored(uid, uid .. '-t' .. token, j[11]) end
     return 'recorded'
   end
   redis.call('HSET', name, 'last', kind)

@@ -268,7 +268,7 @@ class Model:
             }
             args = json.dumps([[told], {}], separators=(",", ":"))
             child = f"{uid}-f{job.get('token', 0)}"
-            self._add(child, task, digest, args, priority, "", {"parent": uid})
+            self._add_child(uid, child, task, digest, args, priority, "", {})
 
     def _note_failure(self, uid: str, attempt: int, failure: str) -> None:
         job = self.jobs[uid]
@@ -322,6 +322,20 @@ class Model:
         else:
             job["status"] = "queued"
             self._enter(uid, self.stream_of(job))
+
+    def _add_child(
+        self,
+        parent: str,
+        uid: str,
+        task: str,
+        digest: str,
+        args: str,
+        priority: str,
+        due: str,
+        extra: dict[str, str | int],
+    ) -> None:
+        if uid not in self.jobs:
+            self._add(uid, task, digest, args, priority, due, {**extra, "parent": parent})
 
     def _holder(self, name: str) -> str | None:
         """Who holds a key, unless it ended and only the key stayed."""

@@ -118,7 +118,7 @@ class ShardMachine(RuleBasedStateMachine):
         found = self.shard.look()
         mine, theirs = self.model.look(), comparable(found)
         for name, expected in mine.items():
-            assert theirs[name] == expected, name
+            assert theirs[name] == expected, f"{name}: {theirs[name]} in Redis, {expected} in the model"
         check(found)
         for uid, record in found.records.items():
             token = int(record.get("token", 0))
@@ -193,7 +193,7 @@ class ShardMachine(RuleBasedStateMachine):
         end = self.server.now + RESEND_WINDOW
         if verdict is Submitted.REPLACED:
             self.accepted[job.uid] = ({verdict}, uid, end)
-        elif verdict is not Submitted.DUPLICATE:
+        elif verdict in {Submitted.NEW, Submitted.FOLLOWER}:
             self.accepted[job.uid] = ({Submitted.AGAIN}, job.uid, end)
 
     @event(2, pick=picks)
@@ -458,12 +458,14 @@ class ShardMachine(RuleBasedStateMachine):
     @rule(ms=st.sampled_from(JUMPS), event=st.deferred(lambda: st.one_of(EVENTS)))
     def step(self, ms: int, event: tuple[str, dict[str, Any]]) -> None:
         """Time passes, or does not, and something happens."""
+        self.happen(ms, *event)
+
+    def happen(self, ms: int, name: str, arguments: dict[str, Any]) -> None:
         if ms:
             self.server.advance(ms)
             self.model.advance(ms)
             if self.model.paused:
                 assert self.shard.resume() == self.model.resume()
-        name, arguments = event
         getattr(self, name)(**arguments)
 
 

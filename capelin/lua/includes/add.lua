@@ -35,11 +35,14 @@ local function add(uid, task, digest, args, priority, due, extra)
     enter(uid, stream_of(priority))
   end
 end
--- A request stored as JSON with its parent: [task, digest, args, priority, due, extra].
-local function add_child(parent, child, request)
-  if redis.call('EXISTS', record(child)) == 1 then return end
-  local row = cjson.decode(request)
-  local extra = type(row[6]) == 'table' and row[6] or {}
+-- A job that an end adds. Its uid says which end, so that it is added once.
+local function add_child(parent, uid, task, digest, args, priority, due, extra)
+  if redis.call('EXISTS', record(uid)) == 1 then return end
   extra.parent = parent
-  add(child, row[1], row[2], row[3], row[4], row[5], extra)
+  add(uid, task, digest, args, priority, due, extra)
+end
+-- A request stored as JSON with its parent: [task, digest, args, priority, due, extra].
+local function add_stored(parent, uid, request)
+  local row = cjson.decode(request)
+  add_child(parent, uid, row[1], row[2], row[3], row[4], row[5], type(row[6]) == 'table' and row[6] or {})
 end
