@@ -51,7 +51,7 @@ class JobId:
         Raises:
             InvalidJobId: It is not of the form ``<queue>.<shard>.<uid>``.
         """
-        parts = text.rsplit(".", 2) if isinstance(text, str) else []  # pyright: ignore[reportUnnecessaryIsInstance]
+        parts = str(text).rsplit(".", 2)  # it arrives from users, and may be anything
         if len(parts) != 3 or not all(parts) or not (parts[1].isascii() and parts[1].isdigit()):  # noqa: PLR2004
             raise InvalidJobId(job_id=text)
         queue, shard, uid = parts
