@@ -546,7 +546,7 @@ class Model:
             self._free_key(uid, job)
             if then is not None:
                 task, digest, args, priority, due, extra = json.loads(then)
-                self._add(f"{uid}-t{row.token}", task, digest, args, priority, due, {**extra, "parent": uid})
+                self._add_child(uid, f"{uid}-t{row.token}", task, digest, args, priority, due, extra)
             return Verdict.RECORDED
         attempt = int(job.get("attempt", 0))
         if kind in {"retry", "dead"}:
