@@ -109,6 +109,7 @@ def _round_trips(server: Server, home: Path, outcome: Outcome) -> None:
     with Child(home, ROUND_TRIP_MODULE) as child:
         child.ask("open", url=server.url)
         for unit, what, count, gap in (
+            (Unit.RAW_PACED, "redis-py", _PACED, _GAP),
             (Unit.PING_PACED, "ping", _PACED, _GAP),
             (Unit.EVALSHA_PACED, "evalsha", _PACED, _GAP),
             (Unit.PING_HOT, "ping", _HOT, None),
