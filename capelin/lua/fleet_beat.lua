@@ -4,13 +4,14 @@
 -- ARGV: worker, member, ttl, free, judge_until
 --   judge_until: the moment (ms) until which the caller is fit to judge; 0 when it is not. A beat that comes later was held up
 --   by an outage, in which everybody was silent.
--- Reply: {version, members with free slots beside the caller, ms until the next member expires, the clock}
+-- Reply: {version, members with free slots beside the caller, ms until the next member expires, the clock, joined}
+--   joined: 1 when the caller was no member before: it is to ask every shard what is parked there, now that it is one.
 -- include: now
 redis.call('PERSIST', fleet_members)
-local changed = false
+local changed, joined = false, 0
 if redis.call('HGET', fleet_members, worker) ~= member then
   redis.call('HSET', fleet_members, worker, member)
-  changed = true
+  changed, joined = true, 1
 end
 redis.call('ZADD', fleet_expiry, now + tonumber(ttl), worker)
 redis.call('ZADD', fleet_free, free, worker)
@@ -30,4 +31,4 @@ else
 end
 local idle = redis.call('ZCOUNT', fleet_free, 1, '+inf') - (tonumber(free) > 0 and 1 or 0)
 local first = redis.call('ZRANGE', fleet_expiry, 0, 0, 'WITHSCORES')
-return { version, idle, first[2] and math.max(0, tonumber(first[2]) - now) or 0, now }
+return { version, idle, first[2] and math.max(0, tonumber(first[2]) - now) or 0, now, joined }

@@ -241,18 +241,25 @@ class Lease:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
     """The reply of ``fleet_beat``: the membership's version, other members with free slots, ms until the
-    next member expires, and Redis's clock in ms.
+    next member expires, Redis's clock in ms, and whether the caller was no member before.
     """
 
     version: int
     idle: int
     next_expiry: int
     now: int
+    joined: bool
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Beat":
-        version, idle, next_expiry, now = raw
-        return cls(version=int(version), idle=int(idle), next_expiry=int(next_expiry), now=int(now))
+        version, idle, next_expiry, now, joined = raw
+        return cls(
+            version=int(version),
+            idle=int(idle),
+            next_expiry=int(next_expiry),
+            now=int(now),
+            joined=bool(joined),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,18 +292,38 @@ class Layout:
         return cls(shards=int(shards), schema=int(schema), version=int(version))
 
 
+class ParkedRow(NamedTuple):
+    """What some parked jobs have in common: what a worker needs to run them.
+
+    Attributes:
+        digest: Of the signature they were enqueued with; empty when nothing checked their arguments.
+        refused_by: Of the signature that refused their arguments; empty when their task was unknown.
+    """
+
+    task: str
+    digest: str
+    refused_by: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retained:
-    """The reply of ``retain``: records trimmed, dead jobs purged, parked jobs dead-lettered, and whether
-    there is more to do.
+    """The reply of ``retain``: records trimmed, dead jobs purged, parked jobs dead-lettered, whether there is
+    more to do, and what is still parked: the oldest of each task.
     """
 
     trimmed: int
     purged: int
     buried: int
     more: bool
+    parked: list[ParkedRow]
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Retained":
-        trimmed, purged, buried, more = raw
-        return cls(trimmed=trimmed, purged=purged, buried=buried, more=bool(more))
+        trimmed, purged, buried, more, parked = raw
+        return cls(
+            trimmed=trimmed,
+            purged=purged,
+            buried=buried,
+            more=bool(more),
+            parked=[ParkedRow(text(task), text(digest), text(by)) for task, digest, by in parked],
+        )

@@ -2,7 +2,8 @@
 --   dead-lettered. O(limit).
 -- KEYS: meta, wake, scheduled, finished, dlq, *streams
 -- ARGV: limit, resend_window, default_retention, most_finished, dlq_age, most_dead, parked_age
--- Reply: {trimmed, dead purged, dead-lettered, more}
+-- Reply: {trimmed, dead purged, dead-lettered, more, parked}; parked: {task, digest, parked_by} of the oldest of each task
+--   that are left, each once, for whoever can find them a worker.
 -- include: now, shard, streams, wake, place, parking, aside, trim
 redis.call('PERSIST', meta)
 local budget = tonumber(limit)
@@ -27,6 +28,19 @@ local beyond = redis.call('XLEN', dlq) - tonumber(most_dead)
 if beyond > 0 then purge(redis.call('XRANGE', dlq, '-', '+', 'COUNT', math.min(beyond, budget))) end
 
 local buried = 0
+local waiting, seen = {}, {}
+local SAMPLE = 20
+local function look_at(name)
+  for _, uid in ipairs(redis.call('ZRANGE', parked(name), 0, SAMPLE - 1)) do
+    local j = redis.pcall('HMGET', record(uid), 'digest', 'parked_by')
+    local row = { name, j[1] or '', j[2] or '' }
+    local text = table.concat(row, ' ')
+    if not j.err and not seen[text] then
+      seen[text] = true
+      waiting[#waiting + 1] = row
+    end
+  end
+end
 local fields = redis.call('HGETALL', meta)
 for i = 1, #fields, 2 do
   local name = string.match(fields[i], '^parked:(.+)$')
@@ -43,8 +57,9 @@ for i = 1, #fields, 2 do
       end
       buried = buried + 1
     end
+    look_at(name)
   end
 end
 if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
 local more = (trimmed >= budget or purged >= budget or buried >= budget) and 1 or 0
-return { trimmed, purged, buried, more }
+return { trimmed, purged, buried, more, waiting }

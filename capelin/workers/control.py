@@ -1,8 +1,6 @@
 """What reaches a running worker from outside: its heartbeat's findings, and the messages of its inbox."""
 
-import asyncio
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -11,12 +9,12 @@ from capelin.connection import Connection
 from capelin.errors import CapelinError, InvalidJobId
 from capelin.ids import JobId
 from capelin.keys import Keys, ShardKeys
-from capelin.lua import Delivery
+from capelin.lua import Delivery, ParkedRow
 from capelin.workers.backoff import Backoff
 from capelin.workers.consumer import Consumer
-from capelin.workers.fleet import Member
 from capelin.workers.ownership import Ownership
-from capelin.workers.running import Running, Stage, Start, Stop
+from capelin.workers.parking import Parking
+from capelin.workers.running import Running, Stage, Stop
 from capelin.workers.waiter import Waiter
 
 log = structlog.get_logger("capelin.worker")
@@ -27,8 +25,8 @@ class Control:
 
     Args:
         block: The longest wait for a message, seconds.
+        shards: Every shard of the queues that the worker serves.
         poke: Has the heartbeat look at the fleet now.
-        members: The fleet as the heartbeat last read it.
     """
 
     def __init__(
@@ -42,8 +40,9 @@ class Control:
         running: Running,
         ownership: Ownership,
         waiter: Waiter,
+        parking: Parking,
+        shards: Sequence[ShardKeys],
         poke: Callable[[], None],
-        members: Callable[[], dict[str, Member]],
     ) -> None:
         self._connection = connection
         self._keys = keys
@@ -53,9 +52,9 @@ class Control:
         self._running = running
         self._ownership = ownership
         self._waiter = waiter
+        self._parking = parking
+        self._shards = shards
         self._poke = poke
-        self._members = members
-        self._telling: set[asyncio.Task[None]] = set()
 
     # The heartbeat's findings.
 
@@ -91,6 +90,17 @@ class Control:
         for delivery in deliveries:
             self._consumer.begin(shard, delivery)
 
+    def joined(self) -> None:
+        """The worker is a member of the fleet now, for the first time or again: what was parked before may
+        be for it.
+        """
+        for shard in self._shards:
+            self._consumer.unpark(shard)
+
+    def found_parked(self, shard: ShardKeys, rows: list[ParkedRow]) -> None:
+        """Jobs are parked in a shard of the worker's."""
+        self._parking.found(shard, rows)
+
     # The inbox.
 
     async def read_inbox(self) -> None:
@@ -123,41 +133,3 @@ class Control:
                 self.cancel_asked(shard, [job.uid])
         except (KeyError, InvalidJobId) as error:
             log.warning("a control message cannot be understood", kind=message.kind, error=str(error))
-
-    # Telling others.
-
-    def tell_capable(self, start: Start, refused_by: str) -> None:
-        """A job was parked here: tell a member that can run it, if there is one.
-
-        Args:
-            start: The start that could not run.
-            refused_by: The digest of the signature that refused its arguments; empty when its task is
-                unknown here.
-        """
-        delivery = start.delivery
-        able = [
-            member.id
-            for member in self._members().values()
-            if member.id != self._worker
-            and start.shard.queue in member.queues
-            and member.can_run(delivery.task, delivery.digest, refused_by=refused_by)
-        ]
-        log.warning(
-            "a job is parked: this worker cannot run it",
-            job=start.job_id,
-            task=delivery.task,
-            why="its arguments are of another signature" if refused_by else "unknown task",
-            others_that_can=len(able),
-        )
-        if able:
-            chosen = random.choice(able)  # noqa: S311 -- any will do
-            telling = asyncio.create_task(
-                inbox.post(self._connection, self._keys, chosen, inbox.Kind.PARKED, {"job": start.job_id})
-            )
-            self._telling.add(telling)
-            telling.add_done_callback(self._told)
-
-    def _told(self, telling: "asyncio.Task[None]") -> None:
-        self._telling.discard(telling)
-        if not telling.cancelled() and (error := telling.exception()) is not None:
-            log.debug("a capable worker could not be told", error=str(error))

@@ -11,6 +11,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -19,7 +20,7 @@ from capelin import inbox, lua
 from capelin.connection import Connection
 from capelin.errors import CapelinError, Unreachable
 from capelin.keys import Keys, ShardKeys
-from capelin.lua import Beat, Call, Delivery, Renewed, RunningRow
+from capelin.lua import Beat, Call, Delivery, ParkedRow, Renewed, RunningRow
 from capelin.workers.backoff import Backoff
 from capelin.workers.farewell import Farewell
 from capelin.workers.fleet import Member, read_members, wanted_shards
@@ -44,6 +45,8 @@ class Listener(Protocol):
     def lost_starts(self, shard: ShardKeys, starts: list[tuple[str, int]]) -> None: ...
     def cancel_asked(self, shard: ShardKeys, uids: list[str]) -> None: ...
     def adopted(self, shard: ShardKeys, deliveries: list[Delivery]) -> None: ...
+    def joined(self) -> None: ...
+    def found_parked(self, shard: ShardKeys, rows: list[ParkedRow]) -> None: ...
 
 
 class Heartbeat:
@@ -94,7 +97,9 @@ class Heartbeat:
         self.members: dict[str, Member] = {}
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
         self._stall = Stall(progressed)
-        self._upkeep = Upkeep(limits, self._layouts, worker=member.id)
+        self._upkeep = Upkeep(
+            limits, self._layouts, worker=member.id, found_parked=partial(post, listener.found_parked)
+        )
         self._farewell = Farewell(limits, self._layouts, worker=member.id)
         self._version = -1
         self._wanted: set[ShardKeys] = set()
@@ -258,6 +263,8 @@ class Heartbeat:
     async def _read_beat(self, connection: Connection, beat: Beat) -> None:
         self.trust.renewed(beat.now)
         self._ownership.saw_idle(beat.idle)
+        if beat.joined:
+            self._post(self._listener.joined)
         if beat.version != self._version:
             self.members = read_members(await connection.command("HGETALL", self._keys.fleet_members))
             self._wanted = wanted_shards(self._member.id, self.members, self._layouts, self._keys)

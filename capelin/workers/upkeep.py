@@ -3,14 +3,14 @@ retention.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from capelin import lua
 from capelin.connection import Connection
 from capelin.keys import ShardKeys
-from capelin.lua import Reaped, Retained
+from capelin.lua import ParkedRow, Reaped, Retained
 from capelin.workers.limits import Limits
 from capelin.workers.trust import Trust
 
@@ -27,12 +27,21 @@ class Upkeep:
         limits: Settings in scripts' units.
         layouts: Number of shards by queue.
         worker: This worker's id.
+        found_parked: Told what is parked in a shard.
     """
 
-    def __init__(self, limits: Limits, layouts: Mapping[str, int], *, worker: str) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        layouts: Mapping[str, int],
+        *,
+        worker: str,
+        found_parked: Callable[[ShardKeys, list[ParkedRow]], None],
+    ) -> None:
         self._limits = limits
         self._layouts = layouts
         self._worker = worker
+        self._found_parked = found_parked
         self._reap_at: dict[ShardKeys, float] = {}
         self._retain_at: dict[ShardKeys, float] = {}
 
@@ -120,6 +129,8 @@ class Upkeep:
                 continue
             retained: Retained = reply
             self._retain_at[shard] = time.monotonic() + (0.0 if retained.more else _RETAIN_EVERY)
+            if retained.parked:
+                self._found_parked(shard, retained.parked)
             if retained.buried:
                 log.warning(
                     "parked jobs that no worker could run were dead-lettered",

@@ -7,7 +7,7 @@ one of its parts dies of a bug, the worker says so and ends, and whoever started
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import structlog
 
 from capelin.connection import Connection, connect
 from capelin.errors import ConfigurationError
+from capelin.keys import ShardKeys
 from capelin.lua import OutcomeKind, OutcomeRow, Verdict
 from capelin.settings import Settings
 from capelin.workers.consumer import Consumer
@@ -27,6 +28,7 @@ from capelin.workers.heartbeat import Heartbeat
 from capelin.workers.host import Host, LocalHost, ThreadHost
 from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
+from capelin.workers.parking import Parking
 from capelin.workers.progress import report_progress
 from capelin.workers.recording import Recorder
 from capelin.workers.running import Running, Start
@@ -134,7 +136,11 @@ class Worker:
 
     async def _work(self, connection: Connection, layouts: Mapping[str, int]) -> None:
         self._slots = slots = slots_for(self.settings, self._tasks.values(), self._app.defaults, self._queues)
-        self.consumer = consumer = self._new_consumer(connection, layouts, slots)
+        shards = [
+            self._app.keys.shard(queue, shard) for queue, count in layouts.items() for shard in range(count)
+        ]
+        parking = Parking(connection, self._app.keys, worker=self.id, unpark=self._unpark)
+        self.consumer = consumer = self._new_consumer(connection, layouts, slots, parking)
         self.waiter = Waiter(
             connection, ownership=self.ownership, notify=consumer.notify, block=self.settings.block
         )
@@ -148,14 +154,15 @@ class Worker:
             running=self.running,
             ownership=self.ownership,
             waiter=self.waiter,
+            parking=parking,
+            shards=shards,
             poke=host.poke,
-            members=lambda: heartbeat.members,
         )
         self.heartbeat = heartbeat = self._new_heartbeat(layouts, slots)
         await host.start(heartbeat)
         services = [
             asyncio.create_task(service, name=f"capelin {name}")
-            for name, service in self._services(layouts, slots).items()
+            for name, service in self._services(shards, slots).items()
         ]
         log.info(
             "worker started",
@@ -182,13 +189,15 @@ class Worker:
             await host.stop()
         log.info("worker stopped", worker=self.id)
 
-    def _new_consumer(self, connection: Connection, layouts: Mapping[str, int], slots: Slots) -> Consumer:
+    def _new_consumer(
+        self, connection: Connection, layouts: Mapping[str, int], slots: Slots, parking: Parking
+    ) -> Consumer:
         recorder = Recorder(
             worker=self.id,
             limits=self._limits,
             layouts=layouts,
             running=self.running,
-            on_parked=self._tell_capable,
+            on_parked=parking.parked,
             on_recorded=_log_unless_complete,
         )
         consumer = Consumer(
@@ -221,8 +230,8 @@ class Worker:
         )
         return consumer
 
-    def _tell_capable(self, start: Start, refused_by: str) -> None:
-        self.control.tell_capable(start, refused_by)
+    def _unpark(self, shard: ShardKeys) -> None:
+        self.consumer.unpark(shard)
 
     def _new_heartbeat(self, layouts: Mapping[str, int], slots: Slots) -> Heartbeat:
         loop = asyncio.get_running_loop()
@@ -262,18 +271,14 @@ class Worker:
         patience = max(_SHORTEST_PATIENCE, min(self.settings.socket_timeout, self.settings.renew_interval))
         return connect(self._app.url, socket_timeout=patience)
 
-    def _services(self, layouts: Mapping[str, int], slots: Slots) -> dict[str, Coroutine[Any, Any, None]]:
+    def _services(self, shards: Sequence[ShardKeys], slots: Slots) -> dict[str, Coroutine[Any, Any, None]]:
         consumer = self.consumer
-        shards = [
-            self._app.keys.shard(queue, shard) for queue, count in layouts.items() for shard in range(count)
-        ]
-        for shard in shards:
-            consumer.unpark(shard)
         services: dict[str, Coroutine[Any, Any, None]] = {
             "progress": self._progress(),
             "inbox": self.control.read_inbox(),
         }
         if self._burst:
+            self.control.joined()  # it never is a member, and does not stay for what is parked later
             return services | {"burst": consumer.drain(shards)}
         thief = Thief(
             consumer,

@@ -4,7 +4,7 @@ What is about processes (a kill, a freeze, a blocked event loop) needs `processe
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
@@ -44,6 +44,7 @@ class RunningWorker(Protocol):
         settings: Settings | None = ...,
         queues: Mapping[str, int] | None = ...,
         burst: bool = ...,
+        chosen: Callable[[str], bool] = ...,
     ) -> LocalWorker: ...
 
 
@@ -54,12 +55,16 @@ async def start_worker(
     settings: Settings | None = None,
     queues: Mapping[str, int] | None = None,
     burst: bool = False,
+    chosen: Callable[[str], bool] = lambda _: True,
 ) -> LocalWorker:
     """Start a worker that `ends` stops; in tests it is the fixture `running_worker`.
 
-    Its settings are those of the app unless it is given others.
+    Its settings are those of the app unless it is given others. Who owns what follows from the ids of
+    workers: `chosen` is asked of ids until it likes one.
     """
     worker = Worker(app, settings=settings, queues=queues, burst=burst)
+    while not chosen(worker.id):
+        worker = Worker(app, settings=settings, queues=queues, burst=burst)
     local = LocalWorker(worker, asyncio.create_task(worker.run()))
     ends.push_async_callback(local.stop)
     started = asyncio.create_task(worker.started.wait())

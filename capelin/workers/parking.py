@@ -1,0 +1,103 @@
+"""Parked jobs find a worker that can run them, whoever parked them and whoever came first.
+
+Two steps that cannot miss each other: a worker that joins the fleet asks every shard of its queues *after*
+its name is in the membership, and whoever parks a job reads the membership *after* the job is parked. So
+the one sees the job, or the other sees the worker. What is told may still be lost (the one that was told
+ends, say): therefore owners look after what is parked in their shards each time they trim them, and tell
+again.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from capelin import inbox
+from capelin.connection import Connection
+from capelin.errors import CapelinError
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import ParkedRow
+from capelin.workers.fleet import Member, read_members
+from capelin.workers.running import Start
+
+log = structlog.get_logger("capelin.worker")
+
+
+class Parking:
+    """Tells capable workers of parked jobs.
+
+    Args:
+        worker: This worker's id.
+        unpark: Has this worker ask a shard for parked jobs that it can run.
+    """
+
+    def __init__(
+        self, connection: Connection, keys: Keys, *, worker: str, unpark: Callable[[ShardKeys], None]
+    ) -> None:
+        self._connection = connection
+        self._keys = keys
+        self._worker = worker
+        self._unpark = unpark
+        self._to_tell: dict[tuple[ShardKeys, ParkedRow], None] = {}
+        self._telling: asyncio.Task[None] | None = None
+
+    def parked(self, start: Start, refused_by: str) -> None:
+        """A job was parked here.
+
+        Args:
+            start: The start that could not run.
+            refused_by: The digest of the signature that refused its arguments; empty when its task is
+                unknown here.
+        """
+        delivery = start.delivery
+        log.warning(
+            "a job is parked: this worker cannot run it",
+            job=start.job_id,
+            task=delivery.task,
+            why="its arguments are of another signature" if refused_by else "unknown task",
+        )
+        self._tell(start.shard, [ParkedRow(delivery.task, delivery.digest, refused_by)])
+
+    def found(self, shard: ShardKeys, rows: Iterable[ParkedRow]) -> None:
+        """Jobs like these are parked in a shard of this worker's, perhaps for long."""
+        self._tell(shard, rows)
+
+    def _tell(self, shard: ShardKeys, rows: Iterable[ParkedRow]) -> None:
+        self._to_tell.update(dict.fromkeys((shard, row) for row in rows))
+        if self._telling is None and self._to_tell:
+            self._telling = asyncio.get_running_loop().create_task(self._tell_all())
+
+    async def _tell_all(self) -> None:
+        try:
+            while self._to_tell:
+                rows, self._to_tell = self._to_tell, {}
+                await self._tell_of(rows)
+        except CapelinError as error:
+            log.debug("capable workers could not be told of parked jobs", error=str(error))
+        finally:
+            self._telling = None
+
+    async def _tell_of(self, rows: Iterable[tuple[ShardKeys, ParkedRow]]) -> None:
+        members = read_members(await self._connection.command("HGETALL", self._keys.fleet_members))
+        told: dict[str, dict[ShardKeys, None]] = {}
+        for shard, row in rows:
+            able = [member.id for member in members.values() if _can_run(member, shard, row)]
+            if able:
+                told.setdefault(random.choice(able), {})[shard] = None  # noqa: S311 -- any will do
+            else:
+                log.info(
+                    "no worker can run what is parked", shard=str(shard), task=row.task, members=len(members)
+                )
+        for worker, shards in told.items():
+            for shard in shards:
+                if worker == self._worker:
+                    self._unpark(shard)
+                else:
+                    # Any id in the shard will do: what is asked for is whatever is parked there.
+                    data = {"job": shard.job_id("parked")}
+                    await inbox.post(self._connection, self._keys, worker, inbox.Kind.PARKED, data)
+
+
+def _can_run(member: Member, shard: ShardKeys, row: ParkedRow) -> bool:
+    return shard.queue in member.queues and member.can_run(row.task, row.digest, refused_by=row.refused_by)
