@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -125,14 +126,11 @@ class Capelin(AppTasks, Bound, Generic[Resources]):
         """What it was named, else its import string (``billing.tasks:app``), else the module that made it."""
         if self._name is None:
             module = sys.modules.get(self._made_in)
-            variable = (
-                next((name for name, value in vars(module).items() if value is self), None)
-                if module
-                else None
-            )
+            known = vars(module).items() if module is not None else ()
+            variable = next((name for name, value in known if value is self), None)
             if variable is None:
-                return self._made_in
-            self._name = f"{self._made_in}:{variable}"
+                return _importable(self._made_in)
+            self._name = f"{_importable(self._made_in)}:{variable}"
         return self._name
 
     def imported_as(self, path: str) -> None:
@@ -308,6 +306,16 @@ def _describe_task(registry: TaskRegistry, defaults: TaskOptions, task: str) -> 
     if known is None:
         return "", ""
     return known.signature.digest, str(known.effective(defaults).priority)
+
+
+def _importable(module: str) -> str:
+    """Return the name by which others import a module: a script, or ``python -m``, runs as ``__main__``."""
+    main = sys.modules.get("__main__")
+    if module != "__main__" or main is None:
+        return module
+    spec = getattr(main, "__spec__", None)
+    path = getattr(main, "__file__", None)
+    return spec.name if spec is not None else Path(path).stem if path else module
 
 
 def _module_of_caller() -> str:

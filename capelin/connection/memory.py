@@ -106,18 +106,22 @@ class MemoryWire(Wire):
     async def _send_all(self) -> None:
         clocks.serving.set(self._server)  # commands run in this task
         try:
-            # Not `while True`: on Python 3.11 a cancellation can get lost in the library's use of `wait_for`.
-            while self.lost is None:
+            while not self._over():
                 await self._connection.send_packed_command(await self._unwritten.get())
         except _LOST as error:
             self.drop(str(error) or "the server is down")
 
     async def _receive_all(self) -> None:
         try:
-            while self.lost is None:
+            while not self._over():
                 self._received(await self._reply())
         except _LOST as error:
             self.drop(str(error) or "the server is down")
+
+    def _over(self) -> bool:
+        """Whether to end: on Python 3.11 a cancellation can get lost in the library's use of `wait_for`."""
+        task = asyncio.current_task()
+        return self.lost is not None or (task is not None and task.cancelling() > 0)
 
     async def _reply(self) -> Any:
         try:

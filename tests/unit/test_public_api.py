@@ -1,0 +1,93 @@
+"""What `import capelin` gives, and what it costs."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+
+import pytest
+
+import capelin
+
+# What none of these needs, and what takes long to import.
+HEAVY = (
+    "fakeredis",
+    "lupa",
+    "prometheus_client",
+    "rich",
+    "structlog",
+    "typer",
+    "uvloop",
+    "watchfiles",
+    "capelin.cli",
+    "capelin.demo",
+    "capelin.testing",
+    "capelin.workers",
+)
+
+
+def modules_after(program: str) -> set[str]:
+    """The names of the modules that are loaded after a program, in a fresh interpreter."""
+    program += "\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout))
+
+
+def heavy_ones(modules: Iterable[str]) -> set[str]:
+    return {name for name in modules if any(name == heavy or name.startswith(f"{heavy}.") for heavy in HEAVY)}
+
+
+def test_importing_the_package_loads_nothing_of_it() -> None:
+    modules = modules_after("import capelin")
+    assert {name for name in modules if name.partition(".")[0] == "capelin"} == {"capelin"}
+    assert not {"redis", "pydantic", "tenacity", "anyio"} & modules
+
+
+def test_an_app_with_a_task_loads_nothing_heavy() -> None:
+    program = """
+from capelin import *
+app = Capelin()
+@app.task
+async def nothing() -> None: ...
+nothing.job()
+"""
+    assert heavy_ones(modules_after(program)) == set()
+
+
+def test_everything_that_is_named_is_there() -> None:
+    assert len(set(capelin.__all__)) == len(capelin.__all__)
+    for name in capelin.__all__:
+        assert getattr(capelin, name) is not None
+
+
+def test_everything_that_is_public_is_named() -> None:
+    from capelin import errors
+
+    public = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.CapelinError) and not name.startswith("_")
+    }
+    assert public <= set(capelin.__all__)
+    assert set(capelin.__all__) <= set(dir(capelin))
+
+
+def test_the_contracts_own_imports_work() -> None:
+    program = "from capelin import Capelin, Reject, Retry, RetryPolicy, Snooze, current_job, resource, Tasks"
+    assert "capelin.app" in modules_after(program)
+
+
+def test_a_name_that_does_not_exist_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="module 'capelin' has no attribute 'capelim'"):
+        _ = capelin.capelim  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_names_stay_what_they_are() -> None:
+    assert capelin.Capelin is capelin.Capelin
+    assert capelin.current_job is sys.modules["capelin.context"].current_job
+
+
+def test_the_version_is_the_distributions() -> None:
+    from importlib.metadata import version
+
+    assert capelin.__version__ == version("capelin")
