@@ -130,8 +130,7 @@ def test_a_heap_of_entries_whose_job_left_costs_no_more_than_a_batch(shard: Shar
 
 
 def test_no_free_slot_takes_nothing_and_promises_nothing(shard: Shard) -> None:
-    shard.enqueue("u1", NewJob("u2", "a", due="+50"))
-    shard.advance(50)
+    shard.enqueue("u1")
     taken = shard.take(count=0, waits=True)
     assert (taken.jobs, taken.more) == ([], True)
     assert shard.look().meta == {}, "no note that the owner waits, while work waits for it"
