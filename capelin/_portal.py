@@ -43,8 +43,13 @@ class Portal:
         """
         if in_a_running_loop():
             raise SyncInAsync(function=function)
-        running = self._start()
-        future = asyncio.run_coroutine_threadsafe(begin(), running.loop)
+        if self._pid != os.getpid():
+            self._leave_to_parent()
+        # Under the lock, so that it is on its way before `close` says stop: what is under way is cancelled.
+        with self._lock:
+            if self._running is None:
+                self._running = _Running()
+            future = asyncio.run_coroutine_threadsafe(begin(), self._running.loop)
         try:
             return future.result()
         except BaseException:
@@ -62,14 +67,6 @@ class Portal:
             running, self._running = self._running, None
         if running is not None:
             running.stop()
-
-    def _start(self) -> "_Running":
-        if self._pid != os.getpid():
-            self._leave_to_parent()
-        with self._lock:
-            if self._running is None:
-                self._running = _Running()
-            return self._running
 
     def _leave_to_parent(self) -> None:
         inherited.append(self._running)

@@ -214,7 +214,8 @@ class Capelin(AppTasks, Bound, Generic[Resources]):
             SyncInAsync: An event loop runs in this thread; use ``await app.enqueue(...)``.
             The same as ``enqueue``.
         """
-        return cast(object, self.run_sync("enqueue_sync", partial(self.enqueue, requests)))
+        given: Any = requests if is_request(requests) else checked(requests)
+        return cast(object, self.run_sync("enqueue_sync", partial(self.enqueue, given)))
 
     @overload
     def job(self, job_id: str, task: Submit[..., R]) -> Job[R]: ...

@@ -209,7 +209,8 @@ class JobCancelled(CapelinError):
 
     def __init__(self, *, job_id: str, reason: str = "cancelled") -> None:
         self.job_id, self.reason = job_id, reason
-        super().__init__(f"job {job_id} was {reason}")
+        ended = "expired before it started" if reason == "expired" else f"was {reason}"
+        super().__init__(f"job {job_id} {ended}")
 
 
 class JobConflict(CapelinError):

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from capelin import Capelin, Job, JobStatus, Settings, SyncInAsync
+from capelin import Capelin, ConfigurationError, Job, JobStatus, Settings, SyncInAsync
 from capelin.client import Client
 from capelin.context import JobContext, running
 from tests.support.servers import RedisServer
-from tests.support.waiting import wait_until_sync
+from tests.support.waiting import wait_until, wait_until_sync
 
 
 @pytest.fixture
@@ -199,6 +199,20 @@ class TestSync:
         nothing.enqueue_sync()
         assert clients(redis_server) == 1
 
+    def test_closing_ends_the_calls_that_are_under_way(self, own_app: Capelin) -> None:
+        @own_app.task
+        async def nothing() -> None: ...
+
+        job = nothing.enqueue_sync()
+        with ThreadPoolExecutor(2) as threads:
+            waiting = [threads.submit(job.result_sync) for _ in range(2)]
+            key = own_app.keys.shard("default", job.shard).job(job.id.rsplit(".", 1)[1])
+            own_app.run_sync("x", lambda: waited_for(own_app, key))
+            own_app.close_sync()
+            for call in waiting:
+                with pytest.raises(ConfigurationError, match=r"closed while result_sync\(\) was under way"):
+                    call.result(timeout=20)
+
     def test_an_error_reaches_the_caller(self, redis_server: RedisServer) -> None:
         app = Capelin(redis_server.url, settings=Settings(max_payload_bytes=10))
 
@@ -210,6 +224,13 @@ class TestSync:
         with pytest.raises(TypeError, match="the limit is 10"):
             store.enqueue_sync("x" * 20)
         app.close_sync()
+
+
+async def waited_for(app: Capelin, key: str) -> None:
+    """Return once somebody waits for the job of this record."""
+    await wait_until(
+        lambda: app.client().connection.command("HEXISTS", key, "waited"), description="a waiter to be noted"
+    )
 
 
 class TestProcesses:

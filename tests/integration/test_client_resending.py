@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from capelin import Cancellation, Capelin, EnqueueError, Job, JobStatus, Settings, Unreachable, lua
+from capelin import Cancellation, Capelin, EnqueueError, Job, JobStatus, Settings, Unreachable, _sending, lua
 from capelin.keys import Keys
 from capelin.tasks import AsyncTask
 from tests.support.proxy import Predicate, RedisProxy, mentions
@@ -183,6 +183,33 @@ async def test_what_was_confirmed_of_a_list_is_told_apart_from_what_was_not(impa
     there = [(await job.info()).args[0] for job in error.enqueued]
     assert sorted([*there, *error.unsent]) == list(range(80))
     assert len(impatient.stored()) >= len(error.enqueued) + 1
+
+
+async def test_what_comes_after_an_outage_in_a_long_list_is_not_tried(
+    impatient: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sending, "_CALLS_A_ROUND", 2)
+    await impatient.number.enqueue(0)
+    fault = impatient.proxy.cut_before(lambda request: b"[[170],{}]" in request, times=None)
+    with pytest.raises(EnqueueError) as caught:
+        await impatient.app.enqueue([impatient.number.job(n) for n in range(400)])
+    fault.lift()
+    error = caught.value
+    # Calls of 50 jobs, two a round: those with the 170th are cut, and the rounds after them are left out.
+    assert error.unsent[-200:] == list(range(200, 400))
+    assert set(range(150, 200)) <= set(error.unsent)
+    assert {(await job.info()).args[0] for job in error.enqueued} >= set(range(100))
+
+
+async def test_a_list_of_several_rounds_is_there_once(
+    cut_off: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sending, "_CALLS_A_ROUND", 3)
+    fault = cut_off.proxy.cut_reply_after(lambda request: b"[[77],{}]" in request)
+    jobs = await cut_off.app.enqueue([cut_off.number.job(n) for n in range(200)])
+    assert fault.hits == 1
+    assert [(await job.info()).args for job in jobs] == [(n,) for n in range(200)]
+    assert len(cut_off.stored()) == 200
 
 
 async def test_an_enqueue_that_is_cancelled_stops_being_sent(cut_off: Setting) -> None:
