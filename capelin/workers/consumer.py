@@ -118,6 +118,11 @@ class Consumer:
         self.recorder.add(start, row)
         self._bell.set()
 
+    @property
+    def asked(self) -> int:
+        """Slots that are promised to takes on their way."""
+        return self._asked
+
     async def settled(self) -> None:
         """Wait until every take on its way is answered: what it brought runs then, or is known to be
         uncertain.

@@ -7,6 +7,7 @@ JSON text. An error comes back as itself when it can be pickled, else as its nam
 
 import importlib
 import pickle
+import signal
 import traceback
 from typing import Any
 
@@ -45,6 +46,8 @@ def run_in_child(import_path: str, args: bytes, context: JobContext) -> tuple[st
     """Run one attempt; in the child. Returns the result's JSON and None, or None and the packed error."""
     module_name, _, qualname = import_path.partition(":")
     try:
+        # A terminal sends Ctrl-C to the whole group: what comes of it is the worker's business.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         attach_to_worker()
         task: Any = importlib.import_module(module_name)
         for part in qualname.split("."):
@@ -85,15 +88,16 @@ class ProcessPool:
         raise raised
 
 
+_SILENCE = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.ClosedResourceError)
+
+
 class ProcessDied(WorkerLost):
     """The process that ran the attempt died (a crash, a kill, out of memory). It counts as a failed
     attempt.
     """
 
     def __init__(self, cause: BaseException | None = None) -> None:
-        if cause is None or isinstance(
-            cause, (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError)
-        ):
+        if cause is None or isinstance(cause, _SILENCE):
             super().__init__("the process that ran the job died; was it killed, or out of memory?")
         else:
             super().__init__(

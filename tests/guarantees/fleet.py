@@ -4,13 +4,15 @@ What is asked of Redis here is asked over a bare connection: nothing of capelin 
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from capelin import Capelin
 from capelin.jobs import Job
 from capelin.keys import shard_of
+from capelin.requests import JobRequest
 from tests.guarantees.apps import recording
 from tests.support.census import Census, Standing, take_census
 from tests.support.ledger import Ledger
@@ -26,6 +28,17 @@ INTERVAL = TTL / 3
 SHARDS = 8
 MARGIN = 2.0
 """Seconds that a machine which does other things too may add to any deadline."""
+
+
+class Tuned(TypedDict, total=False):
+    """Settings that tests change; see `Settings`."""
+
+    lease_ttl: float
+    grace: float
+    steal_after: float
+    stall_after: float
+    stall_limit: float
+    max_crashes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +117,9 @@ class Fleet:
 
     # Workers.
 
-    def launch(self, name: str, *words: str, redis_url: str | None = None, **settings: float) -> Process:
+    def launch(
+        self, name: str, *words: str, redis_url: str | None = None, **settings: Unpack[Tuned]
+    ) -> Process:
         """Start a worker without waiting for it; settings as in `Settings`."""
         env = {f"CAPELIN_{setting.upper()}": str(value) for setting, value in settings.items()}
         url = redis_url or self.server.url
@@ -114,7 +129,9 @@ class Fleet:
         worker = self.workers[name] = Process(name=name, child=child)
         return worker
 
-    async def start(self, *names: str, words: tuple[str, ...] = (), **settings: float) -> list[Process]:
+    async def start(
+        self, *names: str, words: tuple[str, ...] = (), **settings: Unpack[Tuned]
+    ) -> list[Process]:
         """Start workers, and return once all take jobs and share the shards of the queue `default`."""
         launched = [self.launch(name, *words, **settings) for name in names]
         for worker in launched:
@@ -163,12 +180,11 @@ class Fleet:
 
     # Jobs.
 
-    async def enqueue(self, request: Any) -> Job[Any]:
+    async def enqueue(self, request: JobRequest[Any]) -> Job[Any]:
         """Enqueue one job."""
-        job: Job[Any] = await self.app.enqueue(request)
-        return job
+        return await self.app.enqueue(request)
 
-    async def enqueue_many(self, requests: list[Any]) -> list[Job[Any]]:
+    async def enqueue_many(self, requests: Sequence[JobRequest[Any]]) -> list[Job[Any]]:
         """Enqueue many jobs."""
         return await self.app.enqueue(requests)
 

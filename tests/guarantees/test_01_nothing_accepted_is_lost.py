@@ -1,7 +1,8 @@
 """Guarantee 1: nothing accepted is lost.
 
-Workers are killed at random moments, again and again, while jobs are enqueued and run. In the end each job that was accepted
-is recorded once, and every start it had is explained: by its token, and by the crash that ended the start before.
+Workers are killed at random moments, again and again, while jobs are enqueued and run. In the end each job
+that was accepted is recorded once, and every start it had is explained: by its token, and by the crash that
+ended the start before.
 """
 
 import random
@@ -9,7 +10,7 @@ from typing import Any
 
 from capelin.jobs import Job
 from tests.guarantees.apps import recording
-from tests.guarantees.fleet import TTL, Fleet
+from tests.guarantees.fleet import TTL, Fleet, Tuned
 from tests.support.census import recordings
 from tests.support.commands import CommandRecorder
 from tests.support.waiting import wait_until
@@ -24,7 +25,7 @@ SEED = 20261123
 async def test_jobs_outlive_workers_that_are_killed_at_random_moments(fleet: Fleet) -> None:
     chance = random.Random(SEED)  # noqa: S311
     names = [f"worker-{number}" for number in range(WORKERS)]
-    settings = {"lease_ttl": TTL, "max_crashes": KILLS + 1}
+    settings: Tuned = {"lease_ttl": TTL, "max_crashes": KILLS + 1}
     await fleet.start(*names, words=("-c", "10"), **settings)
     jobs: list[Job[Any]] = []
     total = BATCHES * A_BATCH
@@ -38,9 +39,7 @@ async def test_jobs_outlive_workers_that_are_killed_at_random_moments(fleet: Fle
             if batch % (BATCHES // KILLS) == 1:
                 before = len(fleet.starts())
                 some = min(before + chance.randrange(1, A_BATCH), len(jobs))
-                await wait_until(
-                    lambda some=some: len(fleet.starts()) >= some, description="some jobs to start"
-                )
+                await started(fleet, some)
                 name = chance.choice(names)
                 fleet.workers[name].child.kill()
                 fleet.launch(name, "-c", "10", **settings)
@@ -56,3 +55,8 @@ async def test_jobs_outlive_workers_that_are_killed_at_random_moments(fleet: Fle
         noted = [token for (name, token) in starts if name == job.id]
         assert max(noted) == job.token == 1 + job.crashes == 1 + job.failures
     assert sum(job.crashes for job in accounts) > 0, "no kill hit a running job: the test tests nothing"
+
+
+async def started(fleet: Fleet, some: int) -> None:
+    """Return once there have been so many starts."""
+    await wait_until(lambda: len(fleet.starts()) >= some, description=f"{some} starts")

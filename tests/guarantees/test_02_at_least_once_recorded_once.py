@@ -1,7 +1,8 @@
 """Guarantee 2: at least once, recorded once.
 
-A zombie is a worker that was taken for dead and is not: it stood still for longer than its lease (SIGSTOP), or the network
-was away. Its job went to another worker. Whatever became of the job there, the zombie's outcome is refused.
+A zombie is a worker that was taken for dead and is not: it stood still for longer than its lease (SIGSTOP),
+or the network was away. Its job went to another worker. Whatever became of the job there, the zombie's
+outcome is refused.
 """
 
 from collections import Counter
@@ -13,6 +14,7 @@ from capelin.connection import connect
 from capelin.ids import JobId
 from capelin.jobs import Job
 from capelin.lua import Replayed
+from capelin.requests import JobRequest
 from tests.guarantees.apps import recording
 from tests.guarantees.fleet import TTL, Fleet, Process
 from tests.support.census import recordings
@@ -38,7 +40,9 @@ async def test_a_frozen_worker_is_refused_when_another_has_completed_its_job(fle
 
 async def test_a_frozen_worker_is_refused_when_another_has_handed_its_job_back(fleet: Fleet) -> None:
     with CommandRecorder(fleet.server) as recorder:
-        job, zombie, other = await started_at_a_worker_that_freezes(fleet, recording.fenced.job("holds"), grace=0)
+        job, zombie, other = await started_at_a_worker_that_freezes(
+            fleet, recording.fenced.job("holds"), grace=0
+        )
         await fleet.started(job, times=2)
         other.child.terminate()
         assert await other.child.wait() == 0
@@ -56,8 +60,12 @@ async def test_a_frozen_worker_is_refused_when_another_has_handed_its_job_back(f
 
 async def test_a_frozen_worker_is_refused_when_its_job_was_replayed_from_the_dlq(fleet: Fleet) -> None:
     with CommandRecorder(fleet.server) as recorder:
-        job, zombie, other = await started_at_a_worker_that_freezes(fleet, recording.fenced.job("is rejected"))
-        await wait_until(lambda: fleet.statuses([job]) == ["failed"], description="the job to be dead-lettered")
+        job, zombie, other = await started_at_a_worker_that_freezes(
+            fleet, recording.fenced.job("is rejected")
+        )
+        await wait_until(
+            lambda: fleet.statuses([job]) == ["failed"], description="the job to be dead-lettered"
+        )
         await replay(fleet, job)
         assert (await fleet.started(job, times=3)).worker == other.id
         await thawed_and_refused(fleet, zombie)
@@ -94,10 +102,10 @@ async def test_an_outcome_that_was_on_its_way_while_the_network_was_away_is_refu
 
 
 async def started_at_a_worker_that_freezes(
-    fleet: Fleet, request: Any, **settings: float
+    fleet: Fleet, request: JobRequest[Any], grace: float = 25
 ) -> tuple[Job[Any], Process, Process]:
     """Start two workers; the one that starts the job stands still: the job, that worker, the other one."""
-    one, two = await fleet.start("one", "two", lease_ttl=TTL, **settings)
+    one, two = await fleet.start("one", "two", lease_ttl=TTL, grace=grace)
     job = await fleet.enqueue(request)
     zombie = fleet.named((await fleet.started(job)).worker)
     zombie.child.freeze()
@@ -134,4 +142,6 @@ async def replay(fleet: Fleet, job: Job[Any]) -> None:
 
 def outcomes(recorder: CommandRecorder, job: Job[Any]) -> Counter[str]:
     """How often each outcome of the job was recorded."""
-    return Counter({kind: count for (job_id, kind), count in recordings(recorder).items() if job_id == job.id})
+    return Counter(
+        {kind: count for (job_id, kind), count in recordings(recorder).items() if job_id == job.id}
+    )

@@ -1,7 +1,7 @@
 """Guarantee 4: waiting jobs do not wait for a dead or busy owner.
 
-What has waited for longer than `steal_after` any worker with free slots takes. Leases last longer here than it takes to steal
-the jobs: nothing else can be the reason.
+What has waited for longer than `steal_after` any worker with free slots takes. Leases last longer here than
+it takes to steal the jobs: nothing else can be the reason.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import pytest
 
 from capelin.jobs import Job
 from tests.guarantees.apps import recording
-from tests.guarantees.fleet import Fleet, Process, key_of
+from tests.guarantees.fleet import Fleet, Process, Tuned, key_of
 from tests.support.processes import ChildProcess
 
 LONG = 6.0
@@ -59,7 +59,7 @@ async def test_an_idle_owner_is_robbed_of_nothing(fleet: Fleet) -> None:
 
 async def owner_and_thief(fleet: Fleet, *words: str) -> tuple[Process, Process]:
     """Two workers that own half of the shards each; the words are for the first."""
-    settings = {"lease_ttl": LONG, "steal_after": STEAL_AFTER}
+    settings: Tuned = {"lease_ttl": LONG, "steal_after": STEAL_AFTER}
     owner = fleet.launch("owner", "-q", "default", *words, **settings)
     thief = fleet.launch("thief", **settings)
     await owner.started()

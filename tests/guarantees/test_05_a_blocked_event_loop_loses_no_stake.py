@@ -1,14 +1,14 @@
 """Guarantee 5: a blocked event loop loses no stake, so its job is not run twice.
 
-Stakes are renewed by a thread of their own. What a blocked worker does not need it gives up: its shards after `stall_after`,
-its process after `stall_limit`.
+Stakes are renewed by a thread of their own. What a blocked worker does not need it gives up: its shards
+after `stall_after`, its process after `stall_limit`.
 """
 
 import time
 
 from capelin.workers.heartbeat import EXIT_STALLED
 from tests.guarantees.apps import recording
-from tests.guarantees.fleet import INTERVAL, MARGIN, SHARDS, TTL, Fleet, key_of
+from tests.guarantees.fleet import INTERVAL, MARGIN, SHARDS, TTL, Fleet, Tuned, key_of
 from tests.support.waiting import wait_until
 
 SERVED_WITHIN = 3.0
@@ -43,8 +43,10 @@ async def test_a_job_that_blocks_its_loop_runs_once_and_the_shards_of_its_worker
     await fleet.shards_shared()
 
 
-async def test_a_worker_that_stays_blocked_shows_its_stacks_and_ends_and_its_job_comes_back(fleet: Fleet) -> None:
-    settings = {"lease_ttl": TTL, "stall_after": STALL_LIMIT / 2, "stall_limit": STALL_LIMIT}
+async def test_a_worker_that_stays_blocked_shows_its_stacks_and_ends_and_its_job_comes_back(
+    fleet: Fleet,
+) -> None:
+    settings: Tuned = {"lease_ttl": TTL, "stall_after": STALL_LIMIT / 2, "stall_limit": STALL_LIMIT}
     await fleet.start("one", "two", **settings)
     job = await fleet.enqueue(recording.sleeping_once.job(60))
     start = await fleet.started(job)

@@ -1,7 +1,7 @@
 """Guarantee 11: shutdown is clean.
 
-SIGTERM stops taking, gives up leases at once, lets jobs finish within the grace time, and hands the rest back. None of it
-counts as an attempt or as a crash. A second SIGTERM is immediate and still loses nothing.
+SIGTERM stops taking, gives up leases at once, lets jobs finish within the grace time, and hands the rest
+back. None of it counts as an attempt or as a crash. A second SIGTERM is immediate and still loses nothing.
 """
 
 import random
@@ -16,7 +16,7 @@ from tests.guarantees.fleet import SHARDS, Fleet, Process
 from tests.support.waiting import wait_until
 
 LONG = 30.0
-"""Seconds: no lease and no stake ends within a test, so that nothing but a clean goodbye moves shards and jobs."""
+"""Seconds: no lease and no stake ends within a test; nothing but a clean goodbye moves shards and jobs."""
 OWNED_WITHIN = 1.0
 SOON = 10.0
 """Seconds within which a process has ended that waits for nothing any more."""
@@ -85,7 +85,9 @@ async def test_a_second_sigterm_is_immediate_and_loses_nothing(fleet: Fleet) -> 
 
 
 @pytest.mark.parametrize("task", [recording.held_thread, recording.stubborn], ids=["thread", "coroutine"])
-async def test_a_job_that_does_not_stop_is_handed_back_and_does_not_hold_the_process(fleet: Fleet, task: Any) -> None:
+async def test_a_job_that_does_not_stop_is_handed_back_and_does_not_hold_the_process(
+    fleet: Fleet, task: Any
+) -> None:
     leaver = await on_both_queues(fleet, "leaver", grace=600)
     job = await fleet.enqueue(task.job("door"))
     await fleet.started(job)
@@ -112,7 +114,7 @@ async def test_no_start_is_forgotten_when_sigterm_comes_in_the_middle_of_a_take(
         begun = len(fleet.starts())
         jobs += await fleet.enqueue_many([recording.lasting.job(0.02) for _ in range(500)])
         some = begun + chance.randrange(1, 200)
-        await wait_until(lambda some=some: len(fleet.starts()) >= some, description="some jobs to start")
+        await starts(fleet, some)
         workers[-2].child.terminate()
         assert await workers[-2].child.wait(timeout=SOON) == 0
     # With a lease this long, a start that nobody handed back would be missed here.
@@ -121,7 +123,12 @@ async def test_no_start_is_forgotten_when_sigterm_comes_in_the_middle_of_a_take(
     assert max(fleet.ledger.starts().values()) == 1
 
 
-async def on_both_queues(fleet: Fleet, name: str, **settings: float) -> Process:
+async def on_both_queues(fleet: Fleet, name: str, grace: float = 25) -> Process:
     """Start a worker for coroutines and threads."""
-    worker = fleet.launch(name, "-q", "default", "-q", "threads", lease_ttl=LONG, **settings)
+    worker = fleet.launch(name, "-q", "default", "-q", "threads", lease_ttl=LONG, grace=grace)
     return await worker.started()
+
+
+async def starts(fleet: Fleet, some: int) -> None:
+    """Return once there have been so many starts."""
+    await wait_until(lambda: len(fleet.starts()) >= some, description=f"{some} starts")

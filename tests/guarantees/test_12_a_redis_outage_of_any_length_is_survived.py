@@ -1,7 +1,7 @@
 """Guarantee 12: a Redis outage of any length is survived without restarting anything.
 
-By itself an outage reaps no living worker, counts no crash and kills no job: jobs that run go on, and what they came to is
-recorded when Redis is back.
+By itself an outage reaps no living worker, counts no crash and kills no job: jobs that run go on, and what
+they came to is recorded when Redis is back.
 """
 
 import asyncio
@@ -92,7 +92,9 @@ async def test_outages_that_follow_each_other_are_survived(own_fleet: Fleet) -> 
     nothing_was_reaped(workers)
 
 
-async def test_a_worker_that_dies_in_an_outage_loses_its_jobs_and_they_count_no_crash(own_fleet: Fleet) -> None:
+async def test_a_worker_that_dies_in_an_outage_loses_its_jobs_and_they_count_no_crash(
+    own_fleet: Fleet,
+) -> None:
     fleet = own_fleet
     victim, *others = await fleet.start("victim", "one", "two", lease_ttl=TTL)
     jobs = await running(fleet, "door")
@@ -112,9 +114,8 @@ async def test_a_worker_that_dies_in_an_outage_loses_its_jobs_and_they_count_no_
 
 
 async def test_a_judgement_that_an_outage_held_up_judges_nobody(redis_server: RedisServer) -> None:
-    """A reap, or a beat that removes the silent, may be on its way when Redis stops. It runs when Redis goes on: before
-    anybody could renew.
-    """
+    # A reap, or a beat that removes the silent, may be on its way when Redis stops. It runs when Redis goes
+    # on, before anybody could renew.
     connection, keys = connect(redis_server.url), Keys()
     shard, ttl = keys.shard("default", 0), 50
     await connection.run(lua.enqueue(shard, most=None, resend_window=60_000, jobs=[NewJob("a", "task")]))
@@ -177,7 +178,9 @@ async def works_again(fleet: Fleet, workers: list[Process]) -> list[Job[Any]]:
     """New jobs run within seconds, and nobody was restarted for it."""
     began = time.monotonic()
     jobs = await fleet.enqueue_many([recording.quick.job(number) for number in range(16)])
-    await wait_until(lambda: set(fleet.statuses(jobs)) == {"completed"}, description="new jobs to be completed")
+    await wait_until(
+        lambda: set(fleet.statuses(jobs)) == {"completed"}, description="new jobs to be completed"
+    )
     assert time.monotonic() - began < WORKS_AGAIN_WITHIN
     assert all(worker.child.running for worker in workers)
     return jobs

@@ -1,7 +1,7 @@
 """The app that worker processes of these tests run: tasks that note what they do in the test's ledger.
 
-Tasks that hold wait for a gate: a file that the test makes when they may go on. The ledger and the gates are files, since
-Redis is what breaks in some of the tests.
+Tasks that hold wait for a gate: a file that the test makes when they may go on. The ledger and the gates
+are files, since Redis is what breaks in some of the tests.
 """
 
 import asyncio
@@ -106,7 +106,7 @@ async def sleeping_once(seconds: float) -> str:
 
 @tasks.task
 async def fenced(second: Literal["completes", "holds", "is rejected"]) -> str:
-    """Its first start waits for the gate `first`, its second does as told, its third waits for the gate `third`."""
+    """Its first start waits for the gate `first`, its second does as told, its third waits for `third`."""
     job = current_job()
     if job.token == 1:
         await wait_until(lambda: _is_open("first"), description="gate first", timeout=PATIENCE)
