@@ -122,7 +122,13 @@ class Shard:
         return self.server.run(lua.watch(self.keys, uid=uid))
 
     def reap(
-        self, reaper: str = "reaper", *, limit: int = 500, max_crashes: int = 3, no_crash_before: int = 0
+        self,
+        reaper: str = "reaper",
+        *,
+        limit: int = 500,
+        max_crashes: int = 3,
+        no_crash_before: int = 0,
+        judge_until: int | None = None,
     ) -> Reaped:
         return self.server.run(
             lua.reap(
@@ -131,6 +137,7 @@ class Shard:
                 limit=limit,
                 max_crashes=max_crashes,
                 no_crash_before=no_crash_before,
+                judge_until=judge_until,
                 resend_window=RESEND_WINDOW,
                 default_retention=RETENTION,
             )

@@ -754,7 +754,7 @@ class Model:
 
     def retain(
         self, limit: int, most_finished: int, dlq_age: int, most_dead: int, parked_age: int
-    ) -> tuple[int, int, int, bool]:
+    ) -> tuple[int, int, int, bool, list[tuple[str, ...]]]:
         trimmed = self._trim(most_finished, limit)
         purged = [dead for dead in self.dlq if dead.at <= self.now - dlq_age][:limit]
         rest = [dead for dead in self.dlq if dead not in purged]
@@ -772,7 +772,13 @@ class Model:
                 self._bury(uid, reason, f'{{"type":"{reason}","message":"{why}"}}')
                 buried += 1
         self._wake(self._earliest)
-        return trimmed, len(purged), buried, limit <= max(trimmed, len(purged), buried)
+        left = [
+            (task, self.jobs[uid].get("digest", ""), self.jobs[uid]["parked_by"])
+            for task, uids in self.parked.items()
+            for _, uid in sorted((at, uid) for uid, at in uids.items())[:20]
+        ]
+        more = limit <= max(trimmed, len(purged), buried)
+        return trimmed, len(purged), buried, more, list(dict.fromkeys(left))
 
     def purge(self, uids: Sequence[str]) -> int:
         gone = [dead for dead in self.dlq if dead.uid in uids]

@@ -212,6 +212,15 @@ class TestReap:
         reaped = shard.reap()
         assert (reaped.returned, reaped.dead) == (["u1"], ["w1"])
 
+    def test_a_reap_that_was_held_up_by_an_outage_does_nothing(self, shard: Shard) -> None:
+        shard.enqueue("u1")
+        shard.take("w1")
+        shard.advance(TTL)
+        before = shard.look()
+        assert shard.reap(judge_until=shard.now - 1).dead == []
+        assert shard.look() == before
+        assert shard.reap(judge_until=shard.now).dead == ["w1"]
+
     def test_a_reap_that_follows_an_outage_adds_no_crash(self, shard: Shard) -> None:
         shard.enqueue("u1")
         for crashes, before in [(1, -TTL), (1, 1), (1, 1), (2, -TTL)]:
