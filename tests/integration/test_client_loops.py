@@ -362,6 +362,34 @@ class TestProcesses:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "[0, 0, 0]\nqueued\n"
 
+    def test_a_forked_process_may_go_on_with_the_loop_object_of_its_parent(
+        self, tmp_path: Path, redis_url: str
+    ) -> None:
+        done = run_script(
+            tmp_path,
+            """
+            import asyncio, os, sys
+            from capelin import Capelin
+            app = Capelin(sys.argv[1])
+            @app.task
+            async def nothing() -> None: ...
+
+            async def enqueue():
+                return await (await nothing.enqueue()).status()
+
+            runner = asyncio.Runner()
+            runner.run(enqueue())
+            child = os.fork()
+            if not child:
+                assert runner.run(enqueue()) == "queued"
+                os._exit(0)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), runner.run(enqueue()))
+            runner.close()
+            """,
+            redis_url,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "0 queued\n", "")
+
 
 def test_a_program_that_is_not_run_connects_to_nothing() -> None:
     began = time.monotonic()
