@@ -3,6 +3,7 @@
 -- ARGV: uid
 -- Reply: {status, result, error}, or an empty list when there is no record, or only a stub whose result is gone.
 -- include: shard
+redis.call('PERSIST', meta) -- allowed at `maxmemory`, where people wait for results, too
 local name = record(uid)
 local j = redis.call('HMGET', name, 'status', 'result', 'error', 'waited', 'cut')
 if not j[1] or (j[5] and j[1] ~= 'cancelled') then return {} end

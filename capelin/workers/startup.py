@@ -12,7 +12,7 @@ import structlog
 
 from capelin import lua
 from capelin.connection import Connection
-from capelin.errors import Unreachable, UnsupportedSchema
+from capelin.errors import RedisRefused, Unreachable, UnsupportedSchema
 from capelin.keys import Keys
 from capelin.lua import KnownTask
 from capelin.options import TaskOptions
@@ -108,5 +108,9 @@ async def _open_queue(connection: Connection, keys: Keys, queue: str, settings: 
     layout = await connection.run(lua.open_queue(keys, queue, shards=settings.shards, schema=SCHEMA))
     if layout.schema > SCHEMA:
         raise UnsupportedSchema(queue=queue, found=layout.schema, supported=SCHEMA)
-    await connection.command("SADD", keys.queues, queue)
+    try:
+        await connection.command("SADD", keys.queues, queue)
+    except RedisRefused as error:
+        # A list for people. A full Redis refuses it, and must be drained by workers that start.
+        log.warning("the queue's name could not be noted", queue=queue, error=str(error))
     return layout.shards
