@@ -116,15 +116,21 @@ class Ends:
             try:
                 async with self._connection.subscribe(wait.channel) as messages:
                     # A look that is not answered has not marked the job either: all over again.
-                    wait.settle(await self.look(wait.shard, wait.uid))
+                    await self._look_for(wait)
                     patience = Patience()
                     while not wait.ended.done():
                         await anext(messages)
-                        wait.settle(await self.look(wait.shard, wait.uid))
+                        await self._look_for(wait)
             except Unreachable:
                 await patience.pause()
             except Exception as error:  # noqa: BLE001 -- whoever waits gets it
                 wait.settle(error)
+
+    async def _look_for(self, wait: _Wait) -> None:
+        try:
+            wait.settle(await self.look(wait.shard, wait.uid))
+        except RedisRefused as error:
+            wait.settle(error)
 
     async def _look_at(self, waits: Sequence[_Wait]) -> None:
         replies = await self._connection.run_many([lua.watch(wait.shard, uid=wait.uid) for wait in waits])

@@ -9,6 +9,7 @@ import pytest
 from capelin import _waiting, lua
 from capelin.lua import OutcomeKind, Verdict
 from tests.conformance.conftest import Shop
+from tests.conftest import OwnRedis
 from tests.support.commands import CommandRecorder, counting_commands
 from tests.support.proxy import RedisProxy, mentions
 from tests.support.resp import Reply
@@ -93,6 +94,28 @@ async def test_an_end_that_nobody_announced_is_found_by_reading_again(
         redis("HDEL", key, "result")
     verdict = await setting.factory.hand.finish("default", shard, delivery, OutcomeKind.COMPLETE, "5")
     assert verdict is Verdict.RECORDED
+
+
+async def test_waiting_outlives_a_redis_that_is_full(
+    own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_waiting, "REREAD_SECONDS", 0.2)
+    server = own_redis()
+    shop = Shop(server.url)
+    async with shop.app:
+        job = await shop.risky.enqueue(1)
+        server.command("CONFIG", "SET", "maxmemory-policy", "noeviction")
+        server.command("CONFIG", "SET", "maxmemory", "1")
+        waiter = asyncio.create_task(job.result(timeout=30))
+
+        def refused() -> int:
+            return int(server.info("errorstats").get("errorstat_OOM", "count=0").partition("=")[2])
+
+        await wait_until(lambda: refused() >= 3, description="the waiter to look in vain, and to go on")
+        server.command("CONFIG", "SET", "maxmemory", "0")
+        await shop.hand.complete(result="5")
+        assert await waiter == 5
+        assert refused() < 20
 
 
 async def test_a_hundred_waiters_share_two_sockets_and_do_not_poll(setting: Setting) -> None:
