@@ -135,8 +135,9 @@ class Testing:
             raise CapelinError("this testing() is entered already; call app.testing() again")
         name = f"testing-{uuid4().hex}"
         with ExitStack() as stack:
-            clocks.set_clock(name, self._clock)
+            memory.server(name)
             stack.callback(memory.forget, name)
+            clocks.set_clock(name, self._clock)
             self._binding: Binding = stack.enter_context(self.app.rebound(f"memory://{name}"))
             stack.callback(self._binding.portal.close)
             if self._resources is not None:

@@ -1,6 +1,7 @@
 """`app.testing()`: a user's own app in a user's own test."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from tenacity import stop_after_attempt, stop_after_delay, wait_fixed
 
 from capelin import (
     Capelin,
+    ConfigurationError,
     FailedJob,
     InvalidArguments,
     InvalidOption,
@@ -182,6 +184,12 @@ class TestTheUsersOwnApp:
             with pytest.raises(InvalidArguments):
                 await send.enqueue("a\ud800")
             assert t.enqueued(send) == []
+
+    def test_without_the_extra_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "fakeredis", None)
+        with pytest.raises(ConfigurationError, match=r"pip install 'capelin\[embedded\]'"), app.testing():
+            pass
+        assert app.url == "redis://nowhere.invalid:1"
 
     async def test_it_is_entered_once(self) -> None:
         t = app.testing()
