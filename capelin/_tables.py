@@ -23,6 +23,7 @@ STYLES: Mapping[str, str] = {
 """How cells that begin with such a word look on a terminal."""
 
 _MANY = 10
+_GAP = 2
 
 
 class Column(NamedTuple):
@@ -41,18 +42,31 @@ class Column(NamedTuple):
 def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> Table:
     """Make a table that fits into the width in which it is printed, as far as its whole columns allow."""
     made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        widest = max((len(str(row[index])) for row in rows), default=0)
+    for column, width in zip(columns, _widths(columns, rows), strict=True):
         made.add_column(
             column.name,
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            min_width=max(widest, len(column.name)) if column.whole or column.right else None,
+            min_width=width,
         )
     for row in rows:
         made.add_row(*(cell(value) for value in row))
     return made
+
+
+def needed_width(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> int:
+    """Return the least width in which nothing is cut that must be whole."""
+    widths = _widths(columns, rows)
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _widths(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> list[int]:
+    widths: list[int] = []
+    for index, column in enumerate(columns):
+        values = [str(row[index]) for row in rows] if column.whole or column.right else []
+        widths.append(max((len(value) for value in (column.name, *values)), default=0))
+    return widths
 
 
 def cell(value: object) -> Text:

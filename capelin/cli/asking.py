@@ -9,8 +9,8 @@ import typer
 
 from capelin._binding import load_settings
 from capelin.admin import Access, open_access
-from capelin.connection import check_url
-from capelin.errors import CapelinError, ConfigurationError
+from capelin.cli.opening import check_shared
+from capelin.errors import CapelinError
 
 T = TypeVar("T")
 
@@ -39,21 +39,6 @@ def ask(redis: str | None, prefix: str | None, question: Callable[[Access], Awai
             return await question(access)
 
     return asyncio.run(main())
-
-
-def check_shared(url: str) -> None:
-    """Refuse a Redis that no other process can see.
-
-    Raises:
-        InvalidURL: The URL cannot be understood.
-        ConfigurationError: It is ``memory://``.
-    """
-    check_url(url)
-    if url.startswith("memory:"):
-        raise ConfigurationError(
-            f"{url} lives inside one process, which no command can look into; "
-            "`capelin dev APP` starts a Redis when there is none"
-        )
 
 
 def confirm(question: str, *, yes: bool) -> None:

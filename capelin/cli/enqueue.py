@@ -43,8 +43,7 @@ def enqueue(
     """
     import asyncio
 
-    from capelin.cli.asking import check_shared
-    from capelin.cli.opening import open_app
+    from capelin.cli.opening import check_shared, open_app
 
     loaded = open_app(app, app_dir=app_dir, redis=redis, prefix=prefix)
     check_shared(loaded.url)

@@ -23,6 +23,24 @@ def open_app(path: str, *, app_dir: str, redis: str | None, prefix: str | None) 
     return load_app(path)
 
 
+def check_shared(url: str) -> None:
+    """Refuse a Redis that no other process can see.
+
+    Raises:
+        InvalidURL: The URL cannot be understood.
+        ConfigurationError: It is ``memory://``.
+    """
+    from capelin.connection import check_url
+    from capelin.errors import ConfigurationError
+
+    check_url(url)
+    if url.startswith("memory:"):
+        raise ConfigurationError(
+            f"{url} lives inside one process, which no command can look into; "
+            "`capelin dev APP` starts a Redis when there is none"
+        )
+
+
 def changed(settings: "Settings", **changes: object) -> "Settings":
     """Return settings with those changes that are not None, checked.
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from capelin._tables import Column, ago, at, cell, since, table
+from capelin._tables import Column, ago, at, cell, needed_width, since, table
 
 __all__ = ["Column", "ago", "at", "print_details", "print_json", "print_note", "print_table", "since"]
 
@@ -23,7 +23,10 @@ def print_json(value: Any) -> None:
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:
     """Print a table that fits the terminal, or 80 columns where there is none."""
-    Console(highlight=False).print(table(columns, rows))
+    console = Console(highlight=False)
+    # What people copy is never cut: a long id makes the table wider than the terminal.
+    console.width = max(console.width, needed_width(columns, rows))
+    console.print(table(columns, rows))
 
 
 def print_details(title: str, rows: Sequence[tuple[str, object]]) -> None:

@@ -54,7 +54,7 @@ def run(
     The first SIGTERM or Ctrl-C stops taking jobs and waits for those that run; the second hands them back
     at once. Neither loses a job.
     """
-    from capelin.cli.opening import changed, configure_logs, open_app
+    from capelin.cli.opening import changed, check_shared, configure_logs, open_app
     from capelin.cli.running import run_supervisor, run_worker
     from capelin.cli.weights import read_weights
 
@@ -62,6 +62,7 @@ def run(
     if processes > 1:
         raise typer.Exit(run_supervisor(processes=processes, burst=burst))
     loaded = open_app(app, app_dir=app_dir, redis=redis, prefix=prefix)
+    check_shared(loaded.url)
     loaded.check_round_trip = check_round_trip
     settings = changed(loaded.settings, concurrency=concurrency, threads=threads, cpu=cpu, grace=grace)
     status = run_worker(
