@@ -1,0 +1,228 @@
+"""The small parts of a worker that need no Redis: the table of starts, trust, stalls, and how to take."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import Delivery, Taken
+from capelin.settings import Settings
+from capelin.workers.limits import Limits
+from capelin.workers.running import Running, Start, Stop
+from capelin.workers.slots import Slots
+from capelin.workers.stall import Stall
+from capelin.workers.taking import Taking
+from capelin.workers.trust import Trust
+from capelin.workers.weights import Weights
+
+SHARD = Keys().shard("default", 0)
+OTHER = Keys().shard("default", 1)
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def start(token: int = 1, uid: str = "a", shard: ShardKeys = SHARD) -> Start:
+    delivery = Delivery(
+        uid, "4:1-1", token, "task", "", b"", 0, 0, None, "", None, "", 0, None, False, None, "", "", "normal"
+    )  # fmt: skip
+    return Start(shard, delivery)
+
+
+class TestRunning:
+    """All doors by which a start enters meet in one table."""
+
+    def test_a_start_enters_once_by_whatever_door(self) -> None:
+        running = Running()
+        assert running.add(start())
+        assert not running.add(start())
+        assert running.add(start(shard=OTHER))
+        assert len(running) == 2
+
+    def test_a_start_that_has_ended_does_not_begin_again(self) -> None:
+        """A reply that is late, or an adoption that was slow to arrive, finds that it is over."""
+        running = Running()
+        first = start()
+        running.add(first)
+        running.remove(first)
+        assert not running.add(start())
+        assert running.add(start(token=2)), "the job was taken again: that is another start"
+
+    def test_a_newer_start_ends_the_older_one(self) -> None:
+        running = Running()
+        older = start()
+        running.add(older)
+        assert running.add(start(token=2))
+        assert older.stop is Stop.LOST
+        running.remove(older)
+        found = running.find(SHARD, "a")
+        assert found is not None
+        assert found.token == 2
+        assert not running.add(start(token=1))
+
+
+class TestTrust:
+    """A worker judges others only by what it saw of Redis itself."""
+
+    TTL, INTERVAL = 6.0, 2.0
+
+    @pytest.fixture
+    def trust(self, clock: Clock) -> Trust:
+        return Trust(ttl=self.TTL, interval=self.INTERVAL, clock=clock)
+
+    def renew(self, trust: Trust, clock: Clock, seconds: float) -> None:
+        """Renew on time for so long; Redis's clock is this clock in ms."""
+        until = clock.now + seconds
+        while True:
+            trust.renewed(int(clock.now * 1000))
+            trust.renewed_in(SHARD, int(clock.now * 1000) + 5_000)
+            if clock.now >= until:
+                return
+            clock.now += self.INTERVAL
+
+    def test_it_waits_for_a_ttl_and_an_interval_after_its_start(self, trust: Trust, clock: Clock) -> None:
+        assert not trust.fit
+        self.renew(trust, clock, 6)
+        assert not trust.fit
+        assert trust.fit_in == pytest.approx(2.0)
+        self.renew(trust, clock, 2)
+        assert trust.fit
+        assert trust.fit_in == 0
+
+    def test_a_late_renewal_starts_the_wait_anew_and_what_ended_before_counts_no_crash(
+        self, trust: Trust, clock: Clock
+    ) -> None:
+        self.renew(trust, clock, 10)
+        assert trust.no_crash_before(SHARD) == 0
+        clock.now += 3.5
+        assert not trust.fit, "nobody answered for too long"
+        back = clock.now
+        self.renew(trust, clock, 6)
+        assert not trust.fit
+        self.renew(trust, clock, 2)
+        assert trust.fit
+        assert trust.no_crash_before(SHARD) == int((back + self.TTL) * 1000)
+
+    def test_a_judgement_holds_until_a_renewal_would_be_late_by_the_clock_of_the_shards_redis(
+        self, trust: Trust, clock: Clock
+    ) -> None:
+        assert trust.judge_until == trust.judge_until_in(SHARD) == 0
+        self.renew(trust, clock, 10)
+        now = int(clock.now * 1000)
+        assert trust.judge_until == now + 3_000
+        assert trust.judge_until_in(SHARD) == now + 5_000 + 3_000
+        assert trust.judge_until_in(OTHER) == 0, "its clock is not known"
+        clock.now += 3.5
+        assert trust.judge_until == trust.judge_until_in(SHARD) == 0
+
+    def test_one_shard_may_be_away_while_others_answer(self, trust: Trust, clock: Clock) -> None:
+        self.renew(trust, clock, 10)
+        trust.failed_in(SHARD)
+        assert trust.fit
+        assert not trust.fit_for(SHARD)
+        assert trust.judge_until_in(SHARD) == 0
+        self.renew(trust, clock, 8)
+        assert trust.fit_for(SHARD)
+        assert trust.judge_until_in(SHARD) > 0
+
+
+class TestStall:
+    """A blocked event loop is told from a process that stood still as a whole."""
+
+    def stall(self, clock: Clock) -> Stall:
+        progressed = clock.now
+        return Stall(lambda: progressed, clock=clock)
+
+    def awake(self, stall: Stall, clock: Clock, seconds: float) -> None:
+        until = clock.now + seconds
+        while clock.now < until:
+            clock.now += 0.25
+            stall.tick()
+
+    def test_it_counts_while_this_loop_is_awake(self, clock: Clock) -> None:
+        stall = self.stall(clock)
+        self.awake(stall, clock, 3)
+        assert stall.seconds == pytest.approx(3)
+
+    def test_a_process_that_stood_still_is_not_stuck(self, clock: Clock) -> None:
+        stall = self.stall(clock)
+        self.awake(stall, clock, 1)
+        clock.now += 3_600
+        assert stall.seconds == 0
+        stall.tick()
+        assert stall.seconds == 0
+        self.awake(stall, clock, 2)
+        assert stall.seconds == pytest.approx(2)
+
+    def test_progress_ends_it(self, clock: Clock) -> None:
+        progressed = clock.now
+        stall = Stall(lambda: progressed, clock=clock)
+        self.awake(stall, clock, 3)
+        progressed = clock.now
+        assert stall.seconds == 0
+
+
+@dataclass
+class Owns:
+    """An owner of everything."""
+
+    idle_others: int = 0
+
+    def owns(self, shard: ShardKeys) -> bool:
+        return shard.queue == "default"
+
+
+class TestTaking:
+    """What a take asks for is decided once, when it is sent."""
+
+    LIMITS = Limits.of(Settings(steal_after=0.1))
+
+    def taking(self, owned: Owns, slots: Slots) -> Taking:
+        return Taking(worker="w", limits=self.LIMITS, slots=slots, owned=owned, weights=Weights())
+
+    @pytest.fixture
+    def slots(self) -> Slots:
+        sizes = {"loop": 4, "thread": 1, "process": 1}
+        return Slots(sizes, {"default": frozenset({"loop"})})
+
+    def taken(self, next_due: int | None = None) -> Taken:
+        return Taken(jobs=[], more=False, next_due=next_due, torn=[], dropped=0, expired=0, now=1_000)
+
+    def test_an_owner_waits_and_is_woken(self, slots: Slots) -> None:
+        taking = self.taking(Owns(), slots)
+        manner = taking.manner(SHARD)
+        assert (manner.waits, manner.older_than) == (True, None)
+        assert taking.look_again_in(manner, self.taken()) is None
+        assert taking.look_again_in(manner, self.taken(next_due=1_500)) == 0.5
+
+    def test_an_owner_above_its_share_leaves_no_note_and_looks_again_also_when_it_falls_below_it(
+        self, slots: Slots
+    ) -> None:
+        owned = Owns(idle_others=1)
+        taking = self.taking(owned, slots)
+        for _ in range(3):
+            slots.take("loop")
+        manner = taking.manner(SHARD)
+        assert (manner.waits, manner.older_than) == (False, 200)
+        # While its take was on its way, its jobs ended and the others became busy.
+        for _ in range(3):
+            slots.give("loop")
+        owned.idle_others = 0
+        assert taking.look_again_in(manner, self.taken()) == 0.1
+        assert taking.look_again_in(manner, self.taken(next_due=1_020)) == 0.02
+
+    def test_in_a_foreign_shard_nobody_leaves_a_note(self, slots: Slots) -> None:
+        manner = self.taking(Owns(), slots).manner(Keys().shard("other", 0))
+        assert (manner.waits, manner.older_than) == (False, None)
