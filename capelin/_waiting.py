@@ -13,7 +13,7 @@ from typing import Any
 from capelin import lua
 from capelin._patience import Patience
 from capelin.connection import Connection
-from capelin.errors import RedisRefused, Unreachable
+from capelin.errors import Unreachable
 from capelin.keys import ShardKeys
 from capelin.lua import Watched
 
@@ -34,18 +34,13 @@ class _Wait:
 
     def settle(self, reply: Any) -> None:
         """Take in what `watch` replied."""
-        if self.ended.done() or isinstance(reply, Unreachable) or _is_full(reply):
+        if self.ended.done() or isinstance(reply, Unreachable):
             return
         if isinstance(reply, Exception):
             self.ended.set_exception(reply)
             self.ended.exception()  # the last waiter may have gone
         elif reply is None or reply.status in _ENDED:
             self.ended.set_result(reply)
-
-
-def _is_full(reply: Any) -> bool:
-    """Whether the job could not be marked, since Redis has no memory left: it is read again later."""
-    return isinstance(reply, RedisRefused) and "OOM" in reply.message
 
 
 class Ends:
@@ -116,21 +111,15 @@ class Ends:
             try:
                 async with self._connection.subscribe(wait.channel) as messages:
                     # A look that is not answered has not marked the job either: all over again.
-                    await self._look_for(wait)
+                    wait.settle(await self.look(wait.shard, wait.uid))
                     patience = Patience()
                     while not wait.ended.done():
                         await anext(messages)
-                        await self._look_for(wait)
+                        wait.settle(await self.look(wait.shard, wait.uid))
             except Unreachable:
                 await patience.pause()
             except Exception as error:  # noqa: BLE001 -- whoever waits gets it
                 wait.settle(error)
-
-    async def _look_for(self, wait: _Wait) -> None:
-        try:
-            wait.settle(await self.look(wait.shard, wait.uid))
-        except RedisRefused as error:
-            wait.settle(error)
 
     async def _look_at(self, waits: Sequence[_Wait]) -> None:
         replies = await self._connection.run_many([lua.watch(wait.shard, uid=wait.uid) for wait in waits])
