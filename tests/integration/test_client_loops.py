@@ -272,8 +272,8 @@ class TestProcesses:
             @app.task
             async def nothing() -> None: ...
             job = nothing.enqueue_sync()
-            print("waiting", flush=True)
             try:
+                print("waiting", flush=True)
                 job.result_sync()
             except KeyboardInterrupt:
                 print("interrupted", job.status_sync())
