@@ -10,7 +10,7 @@ _MADE_TO_FAIL: dict[str, bytes] = {
     "python_2.py": b'print "hello"\n',
     "not_utf_8.py": b"greeting = '\xff\xfe'\n",
 }
-_GONE = "gone_before_it_is_read.py"
+_GONE = "vanished.py"
 
 
 def library() -> Path:
