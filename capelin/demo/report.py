@@ -15,6 +15,7 @@ from capelin.demo.screen import Screen
 
 _SLOWEST = 5
 _MOST_DEAD = 15
+_LONGEST_FILE = 34
 _LONGEST_WHY = 48
 _PLACE = re.compile(r" \([^()]+, line \d+\)$")
 
@@ -87,8 +88,9 @@ def _findings(screen: Screen, outcome: Outcome) -> None:
     screen.say(table(_SLOWEST_COLUMNS, [_slow_row(path, one) for path, one in slowest]))
 
 
+_DEAD_COLUMNS = (Column("FILE", whole=True), Column("ATTEMPTS", right=True), Column("WHY"))
 _SLOWEST_COLUMNS = (
-    Column("FILE"),
+    Column("FILE", whole=True),
     Column("SECONDS", right=True),
     Column("LINES", right=True),
     Column("FUNCTIONS", right=True),
@@ -114,7 +116,7 @@ def _dlq(screen: Screen, outcome: Outcome, *, url: str, keep: bool) -> None:
         (_short(path), info.attempt, _why(info.error.message if info.error else "?"))
         for path, info in outcome.dead.items()
     ]
-    screen.say(table((Column("FILE"), Column("ATTEMPTS", right=True), Column("WHY")), rows[:_MOST_DEAD]))
+    screen.say(table(_DEAD_COLUMNS, rows[:_MOST_DEAD]))
     if len(rows) > _MOST_DEAD:
         screen.say(f"and {len(rows) - _MOST_DEAD} more")
     screen.say()
@@ -127,7 +129,8 @@ def _dlq(screen: Screen, outcome: Outcome, *, url: str, keep: bool) -> None:
 
 def _short(path: str) -> str:
     found = Path(path)
-    return str(found.relative_to(library())) if found.is_relative_to(library()) else found.name
+    text = str(found.relative_to(library())) if found.is_relative_to(library()) else found.name
+    return text if len(text) <= _LONGEST_FILE else f"…{text[1 - _LONGEST_FILE :]}"
 
 
 def _why(message: str) -> str:

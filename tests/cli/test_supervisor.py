@@ -36,8 +36,6 @@ def test_as_many_workers_as_asked_for_share_one_fleet(processes: Processes, redi
     wait_until_sync(lambda: len(run("workers", "--json").json) == 3, description="three members")
     workers = run("workers", "--json").json
     assert sorted(worker["pid"] for worker in workers) == sorted(pids(supervisor))
-        "-c is each worker's, and threads are the most here"
-    )
 
 
 def test_a_killed_worker_is_replaced_and_named(processes: Processes, redis_url: str) -> None:
