@@ -2,14 +2,12 @@
 
 import asyncio
 import math
-import random
 
-_FIRST_PAUSE = 0.05
-_LONGEST_PAUSE = 1.0
+from capelin._backoff import Backoff
 
 
 class Patience:
-    """Pauses between attempts; each is drawn between half and the whole: many clients do not come as one.
+    """Pauses between attempts, for as long as there is time.
 
     Args:
         seconds: From now on until no further attempt begins; ``math.inf`` for one that goes on as long as its
@@ -28,13 +26,12 @@ class Patience:
     def __init__(self, seconds: float = math.inf) -> None:
         self._loop = asyncio.get_running_loop()
         self._deadline = self._loop.time() + seconds
-        self._next = _FIRST_PAUSE
+        self._backoff = Backoff()
 
     async def pause(self) -> bool:
         """Wait before the next attempt; False, at once, when there is no time for one any more."""
-        pause = self._next * random.uniform(0.5, 1.0)  # noqa: S311 -- jitter
+        pause = self._backoff.step()
         if self._loop.time() + pause >= self._deadline:
             return False
-        self._next = min(self._next * 2, _LONGEST_PAUSE)
         await asyncio.sleep(pause)
         return True

@@ -25,10 +25,11 @@ def seconds(option: str, value: Duration, *, minimum: float = 0.0) -> float:
         >>> seconds("delay", timedelta(minutes=1))
         60.0
     """
-    if isinstance(value, timedelta):
-        result = value.total_seconds()
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]
-        result = float(value)
+    given: object = value  # it arrives from users, and may be anything
+    if isinstance(given, timedelta):
+        result = given.total_seconds()
+    elif isinstance(given, (int, float)) and not isinstance(given, bool):
+        result = float(given)
     else:
         raise InvalidOption(option=option, value=value, why=f"expected {_EXPECTED}")
     if not math.isfinite(result):

@@ -51,7 +51,8 @@ class JobId:
         Raises:
             InvalidJobId: It is not of the form ``<queue>.<shard>.<uid>``.
         """
-        parts = str(text).rsplit(".", 2)  # it arrives from users, and may be anything
+        given: object = text  # it arrives from users, and may be anything
+        parts = given.rsplit(".", 2) if isinstance(given, str) else []
         if len(parts) != 3 or not all(parts) or not (parts[1].isascii() and parts[1].isdigit()):  # noqa: PLR2004
             raise InvalidJobId(job_id=text)
         queue, shard, uid = parts

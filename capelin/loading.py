@@ -76,7 +76,7 @@ def load_app(path: str) -> "Capelin[Any]":
         raise CannotLoad(
             path=path, why=f"it is a {type(value).__name__}, not a Capelin app", hint=_apps_hint(module)
         )
-    return _complete(path, cast("Capelin[Any]", value))
+    return _complete(path, cast("Capelin[Any]", value))  # type: ignore[redundant-cast] # pyright is not as sure
 
 
 def _complete(path: str, app: "Capelin[Any]") -> "Capelin[Any]":

@@ -60,7 +60,7 @@ def _check_rows(text: str, group_name: str, group: tuple[str, ...], path: str) -
 
 
 def assemble(name: str, text: str, read: Callable[[str], str] = _read) -> Script:
-    """Make a script of a file's text: locals for its names, its includes (which ``read`` gives by path), its body."""
+    """Make a script of a file's text: locals for its names, its includes (``read`` by path), its body."""
     header = _header(text, name)
     if "KEYS" not in header or "ARGV" not in header:
         raise ScriptError(f"{name}: a script opens with its KEYS and ARGV")

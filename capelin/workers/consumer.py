@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import structlog
 
 from capelin import lua
+from capelin._backoff import Backoff
 from capelin.connection import Connection
 from capelin.errors import Unreachable
 from capelin.keys import ShardKeys
 from capelin.lua import Call, Delivery, KnownTask, OutcomeRow
-from capelin.workers.backoff import Backoff
 from capelin.workers.limits import Limits
 from capelin.workers.ready import MOST_A_CALL, Ready, Visit
 from capelin.workers.recording import Recorder

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from capelin import inbox
+from capelin._backoff import Backoff
 from capelin.connection import Connection
 from capelin.errors import CapelinError, InvalidJobId
 from capelin.ids import JobId
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Delivery, ParkedRow
-from capelin.workers.backoff import Backoff
 from capelin.workers.consumer import Consumer
 from capelin.workers.ownership import Ownership
 from capelin.workers.parking import Parking

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import structlog
 
 from capelin import inbox, lua
+from capelin._backoff import Backoff
 from capelin.connection import Connection
 from capelin.errors import CapelinError, Unreachable
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Beat, Call, Delivery, ParkedRow, Renewed, RunningRow
-from capelin.workers.backoff import Backoff
 from capelin.workers.farewell import Farewell
 from capelin.workers.fleet import Member, read_members, wanted_shards
 from capelin.workers.limits import Limits

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from capelin import lua
+from capelin._backoff import Backoff
 from capelin.connection import Connection
 from capelin.errors import RedisRefused, Unreachable, UnsupportedSchema
 from capelin.keys import Keys
@@ -18,7 +19,6 @@ from capelin.lua import KnownTask
 from capelin.options import TaskOptions
 from capelin.settings import SCHEMA, Settings
 from capelin.tasks import Task
-from capelin.workers.backoff import Backoff
 from capelin.workers.fleet import Member
 from capelin.workers.slots import Slots
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from capelin.workers.backoff import Backoff
+from capelin._backoff import Backoff
 from capelin.workers.child import WorkerProcess
 
 log = structlog.get_logger("capelin.supervisor")

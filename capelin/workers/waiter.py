@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import structlog
 
+from capelin._backoff import Backoff
 from capelin.connection import Connection
 from capelin.errors import CapelinError
 from capelin.keys import ShardKeys
-from capelin.workers.backoff import Backoff
 from capelin.workers.ownership import Ownership
 
 log = structlog.get_logger("capelin.worker")

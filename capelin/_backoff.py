@@ -1,6 +1,4 @@
-"""How long to wait before Redis is tried again: longer each time, jittered, so that a fleet does not come
-back as one.
-"""
+"""How long to wait before Redis is tried again: longer each time, and jittered."""
 
 import asyncio
 import random
