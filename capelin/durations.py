@@ -2,6 +2,7 @@
 
 import math
 from datetime import timedelta
+from typing import cast
 
 from capelin.errors import InvalidOption
 
@@ -25,7 +26,7 @@ def seconds(option: str, value: Duration, *, minimum: float = 0.0) -> float:
         >>> seconds("delay", timedelta(minutes=1))
         60.0
     """
-    given: object = value  # it arrives from users, and may be anything
+    given = cast(object, value)  # it arrives from users, and may be anything
     if isinstance(given, timedelta):
         result = given.total_seconds()
     elif isinstance(given, (int, float)) and not isinstance(given, bool):

@@ -1,7 +1,7 @@
 """Job ids. An id names its place (queue and shard), so that nothing is hashed again to find a job."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 from uuid_utils import uuid7
 
@@ -51,7 +51,7 @@ class JobId:
         Raises:
             InvalidJobId: It is not of the form ``<queue>.<shard>.<uid>``.
         """
-        given: object = text  # it arrives from users, and may be anything
+        given = cast(object, text)  # it arrives from users, and may be anything
         parts = given.rsplit(".", 2) if isinstance(given, str) else []
         if len(parts) != 3 or not all(parts) or not (parts[1].isascii() and parts[1].isdigit()):  # noqa: PLR2004
             raise InvalidJobId(job_id=text)
