@@ -32,5 +32,7 @@ def check_name(kind: str, value: str) -> str:
     if len(value) > MAX_NAME_LENGTH:
         raise InvalidName(kind=kind, name=value[:40] + "…", why=f"at most {MAX_NAME_LENGTH} characters")
     if not _NAME.fullmatch(value):
-        raise InvalidName(kind=kind, name=repr(value), why="letters, digits, '_', '.' and '-' only, at least one")
+        raise InvalidName(
+            kind=kind, name=repr(value), why="letters, digits, '_', '.' and '-' only, at least one"
+        )
     return value
