@@ -35,7 +35,8 @@ def filled(shop: Any, do: Do, drain: Callable[[], None]) -> dict[str, str]:
 
     ids: dict[str, str] = do(first)
     drain()
-    return ids | do(then)
+    ids.update(do(then))
+    return ids
 
 
 @pytest.mark.parametrize("noun", NOUNS)

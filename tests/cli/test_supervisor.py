@@ -113,11 +113,11 @@ def test_workers_end_when_their_supervisor_is_killed(processes: Processes, redis
     started(supervisor, 2)
     children = living(supervisor)
     supervisor.kill()
-    for child in children:
-        wait_until_sync(
-            lambda child=child: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE,
-            description=f"worker {child.pid} to end by itself",
-        )
+
+    def all_ended() -> bool:
+        return not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
+
+    wait_until_sync(all_ended, description="the workers to end by themselves")
 
 
 def test_what_is_typed_wrong_is_told_once_and_ends_it_with_2(processes: Processes, redis_url: str) -> None:
