@@ -1,11 +1,13 @@
 """Servers whose clock a test holds in its hand: an in-process one and a real one, for scripts and for looking.
 
 Scripts take their time from the server. In the in-process server that time is a Python function, replaced here. On a
-real server the scripts' text is changed in exactly two places: `TIME` becomes a key that holds the test's time, and
-automatic stream ids are made of it; keys with a TTL are moved along when the clock jumps. All else is the real thing.
+real server the scripts' text is changed in three places: `TIME` becomes a key that holds the test's time, automatic
+stream ids are made of it, and a TTL is made too long to end by itself: keys go when the test's clock says so. All else
+is the real thing.
 """
 
 import contextlib
+import re
 import time
 import types
 import uuid
@@ -121,16 +123,22 @@ class MemoryServer:
 
 
 _CLOCK = "clock"
-_TIME = "redis.call('TIME')"
-_AUTO_ID = "'*', 'j'"
+_LONGER = 1_000_000_000
+_CHANGES = {
+    "redis.call('TIME')": f"redis.call('HMGET', '{_CLOCK}', 's', 'us')",
+    "'*', 'j'": "string.format('%.0f-*', now), 'j'",
+    "'PX', unique_for)": f"'PX', unique_for + {_LONGER})",
+    "'PEXPIRE', name, resend_window)": f"'PEXPIRE', name, resend_window + {_LONGER})",
+}
+_TIME_OF_ITS_OWN = re.compile(r"'TIME'|'\*'|EXPIRE', name, resend_window\)|'PX', unique_for\)|'EX'")
 
 
 def with_clock(text: str) -> str:
     """A script's text that reads the test's clock."""
-    text = text.replace(_TIME, f"redis.call('HMGET', '{_CLOCK}', 's', 'us')")
-    text = text.replace(_AUTO_ID, "string.format('%.0f-*', now), 'j'")
-    if "'TIME'" in text or "'*'" in text:
-        raise ValueError("a script reads the time, or makes a stream id, in a way that is not known here")
+    for ours, theirs in _CHANGES.items():
+        text = text.replace(ours, theirs)
+    if found := _TIME_OF_ITS_OWN.search(text):
+        raise ValueError(f"a script has a time of its own, in a way that is not known here: {found[0]}")
     return text
 
 
@@ -150,33 +158,33 @@ class RealServer:
         )
 
     def advance(self, ms: int) -> None:
-        self._note_ttls()
         self.now += ms
         self._set_clock()
         for key, end in list(self._ends.items()):
             if end <= self.now:
                 del self._ends[key]
                 self.command("DEL", key)
-            else:
-                self.command("PEXPIRE", key, end - self.now)
 
     def _note_ttls(self) -> None:
         """Remember when keys with a TTL end by the test's clock. All TTLs of these tests are odd numbers of ms."""
         keys = [key for key in resp.texts(self.command("KEYS", "*")) if key != _CLOCK]
         left = self.pipeline(*[("PTTL", key) for key in keys])
+        ends: dict[str, int] = {}
         for key, ms in zip(keys, left, strict=True):
-            known = self._ends.pop(key, None)
-            if not isinstance(ms, int) or ms < 0:
-                continue
-            # What the server's own clock has counted down since is far less than a second.
-            fresh = self.now + -(-(ms - 1) // 1000) * 1000 + 1
-            self._ends[key] = known if known is not None and abs(known - self.now - ms) < 1000 else fresh
+            if isinstance(ms, int) and ms > 0:
+                # The server's own clock has counted down a few ms since.
+                fresh = self.now - (-(ms - _LONGER - 1) // 1000 * 1000) + 1
+                ends[key] = self._ends.get(key, fresh)
+        self._ends = ends
 
     def run(self, call: Call[T]) -> T:
         text = self._texts.get(call.script.sha)
         if text is None:
             text = self._texts[call.script.sha] = with_clock(call.script.text)
-        return call.parse(raw(self.command("EVAL", text, len(call.keys), *call.keys, *call.args)))
+        reply = raw(self.command("EVAL", text, len(call.keys), *call.keys, *call.args))
+        if "PTTL" in text:  # the script that gives keys a TTL
+            self._note_ttls()
+        return call.parse(reply)
 
     def command(self, *words: str | bytes | float) -> Reply:
         try:
