@@ -70,8 +70,8 @@ def load_app(path: str) -> "Capelin[Any]":
             raise CannotLoad(
                 path=path, why=f"{done} has no attribute {name!r}", hint=_near(name, value, done)
             )
-        value = getattr(value, name)
         done = f"{done}:{name}" if value is module else f"{done}.{name}"
+        value = getattr(value, name)
     if not isinstance(value, Capelin):
         raise CannotLoad(
             path=path, why=f"it is a {type(value).__name__}, not a Capelin app", hint=_apps_hint(module)

@@ -78,7 +78,7 @@ def configure(
         add_job,
         structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=as_json, key="timestamp"),
+        structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json, key="timestamp"),
         structlog.processors.StackInfoRenderer(),
     ]
     end = _json_end() if as_json else _console_end(colors=colored)

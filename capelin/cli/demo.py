@@ -19,9 +19,10 @@ def demo(
 ) -> None:
     """Watch three workers share real work, and one of them die.
 
-    Each file of Python's standard library is one job: parse it and measure it. Half way one worker is killed
-    with SIGKILL; at the end every file is accounted for. Needs nothing but this Python: it starts its own
-    Redis, and ends what it started.
+    Each file of Python's standard library is one job: parse it and measure
+    it. Half way one worker is killed with SIGKILL; at the end every file is
+    accounted for. It needs nothing but this Python: it starts a Redis of its
+    own, and ends what it started.
     """
     import asyncio
     import signal

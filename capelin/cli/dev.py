@@ -15,10 +15,10 @@ def dev(
     prefix: Prefix = None,
     app_dir: AppDir = ".",
 ) -> None:
-    """Run a worker that starts anew when code changes, with a Redis of its own if none answers.
+    """Run a worker that starts anew when code changes, and a Redis if none answers.
 
-    That Redis is redis-server from the PATH, else fakeredis; it ends with this command, and what is in it is
-    gone then.
+    That Redis is redis-server from the PATH, else fakeredis. It ends with
+    this command, and what is in it is gone then.
     """
     import asyncio
     import logging

@@ -51,8 +51,8 @@ def run(
 ) -> None:
     """Run a worker until it is told to stop.
 
-    The first SIGTERM or Ctrl-C stops taking jobs and waits for those that run; the second hands them back
-    at once. Neither loses a job.
+    The first SIGTERM or Ctrl-C stops taking jobs and waits for those that
+    run; the second hands them back at once. Neither loses a job.
     """
     from capelin.cli.opening import changed, check_shared, configure_logs, open_app
     from capelin.cli.running import run_supervisor, run_worker

@@ -1,5 +1,7 @@
 """Cancel, retry, replay, purge: each does what it says, says what it did, and asks before it destroys."""
 
+import io
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -107,6 +109,25 @@ def test_purge_needs_a_yes(run: Run, dead: list[str]) -> None:
         run("dlq", "purge", "--all")
     )
     assert dead_ids(run) == set(dead)
+
+
+class Terminal(io.StringIO):
+    """A terminal at which somebody types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_purge_asks(run: Run, dead: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    said = run("dlq", "purge", "--all")
+    assert said.status == 2
+    assert "Remove 3 jobs for good? [y/N]" in said.out
+    assert "nothing was changed" in said.err
+    assert dead_ids(run) == set(dead)
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert run("dlq", "purge", "--all").out.endswith("3 jobs removed\n")
+    assert dead_ids(run) == set()
 
 
 def test_purge_removes_jobs_and_their_records_for_good(run: Run, dead: list[str]) -> None:
