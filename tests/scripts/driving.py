@@ -21,7 +21,7 @@ from capelin.lua import (
     Verdict,
     Watched,
 )
-from tests.scripts.looking import Look, look
+from tests.scripts.looking import Look, look, pairs
 from tests.scripts.servers import Server
 
 RESEND_WINDOW = 120_001
@@ -49,7 +49,7 @@ class Shard:
 
     def record(self, uid: str) -> dict[str, str]:
         """One job's record, empty when there is none."""
-        return self.look().records.get(uid, {})
+        return pairs(self.server.command("HGETALL", self.keys.job(uid)))
 
     def status(self, uid: str) -> str | None:
         return self.record(uid).get("status")
