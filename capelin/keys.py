@@ -51,6 +51,12 @@ class ShardKeys:
         return f"{self.base}:meta"
 
     @cached_property
+    def never(self) -> str:
+        # No such key ever exists. Every script of a shard declares it, so that a Cluster refuses the script
+        # as a whole (`TRYAGAIN`) while the slot is on its way and the shard's keys stand on two nodes.
+        return f"{self.base}:never"
+
+    @cached_property
     def wake(self) -> str:
         return f"{self.base}:wake"
 

@@ -29,17 +29,21 @@ class Connection:
         kind: `redis`, `cluster`, `sentinel` or `memory`.
         socket_timeout: Seconds of silence, while a reply is owed, after which a server counts as lost.
         connect_timeout: Seconds for opening a socket and logging in.
+        patience: Seconds for which a call is sent again that a Cluster turned away since its slot moves.
 
     Example:
         connection = connect("redis://localhost:6379/0")
         reply = await connection.run(call)
     """
 
-    def __init__(self, target: Target, *, socket_timeout: float, connect_timeout: float) -> None:
+    def __init__(
+        self, target: Target, *, socket_timeout: float, connect_timeout: float, patience: float
+    ) -> None:
         self.url: str = target.url
         self.kind: Kind = target.kind
         self.socket_timeout = socket_timeout
         self.connect_timeout = connect_timeout
+        self.patience = patience
         self._target = target
         self._books: Books | None = None
         self._closed = False
@@ -232,7 +236,10 @@ class Connection:
                 f"the connection to {self.url} was closed; make a new one with connect()"
             )
         network = open_network(
-            self._target, socket_timeout=self.socket_timeout, connect_timeout=self.connect_timeout
+            self._target,
+            socket_timeout=self.socket_timeout,
+            connect_timeout=self.connect_timeout,
+            patience=self.patience,
         )
         self._books = books = Books(network, url=self.url, interval=self.socket_timeout, at_end=self.close)
         return books
@@ -245,13 +252,22 @@ def _route(command: Command) -> str | None:
     return word.decode(errors="replace") if isinstance(word, bytes) else str(word)
 
 
-def connect(url: str, *, socket_timeout: float = 5.0, connect_timeout: float | None = None) -> Connection:
+def connect(
+    url: str,
+    *,
+    socket_timeout: float = 5.0,
+    connect_timeout: float | None = None,
+    patience: float | None = None,
+) -> Connection:
     """A connection to what the URL names. Nothing touches the network until it is used.
 
     Args:
         url: `redis://`, `rediss://`, `unix://`, `redis+cluster://`, `redis+sentinel://` or `memory://`.
         socket_timeout: Seconds; above every blocking time (`pop`, `read_stream`).
         connect_timeout: Seconds for opening a socket and logging in; `socket_timeout` if left out.
+        patience: Seconds for which a call is sent again that a Cluster turned away since its slot moves;
+            `socket_timeout` if left out. All calls of a pipeline wait for the slowest one: with 0, none waits
+            for a slot that moves, and the caller sends that one again.
 
     Raises:
         InvalidURL: The URL cannot be understood.
@@ -265,4 +281,9 @@ def connect(url: str, *, socket_timeout: float = 5.0, connect_timeout: float | N
     for option, seconds in (("socket_timeout", socket_timeout), ("connect_timeout", connect_timeout)):
         if not seconds > 0:
             raise InvalidOption(option=option, value=seconds, why="it must be above 0 seconds")
-    return Connection(target, socket_timeout=socket_timeout, connect_timeout=connect_timeout)
+    return Connection(
+        target,
+        socket_timeout=socket_timeout,
+        connect_timeout=connect_timeout,
+        patience=socket_timeout if patience is None else patience,
+    )

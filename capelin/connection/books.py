@@ -63,7 +63,9 @@ class Books:
             await at_end()
 
 
-def open_network(target: Target, *, socket_timeout: float, connect_timeout: float) -> Network:
+def open_network(
+    target: Target, *, socket_timeout: float, connect_timeout: float, patience: float
+) -> Network:
     """The servers that a URL names; no wire is opened yet.
 
     Raises:
@@ -95,7 +97,7 @@ def open_network(target: Target, *, socket_timeout: float, connect_timeout: floa
 
             return OneServer(dial, url=target.url, name=target.url)
         case "cluster":
-            return ClusterNetwork(data, seeds=target.addresses, patience=socket_timeout)
+            return ClusterNetwork(data, seeds=target.addresses, patience=patience)
         case "sentinel":
             ask = dialler(target.sentinel_login, 0)
 

@@ -73,11 +73,15 @@ class ClusterNetwork(Network):
             await self._round(errands, todo, asked, results)
             todo, asked, busy = self._turned_away(todo, results)
             turn += 1
-            if not todo or asyncio.get_running_loop().time() > deadline:
+            if not todo or (asyncio.get_running_loop().time() >= deadline and (busy or turn > 1)):
                 break
             if busy or turn > 1:  # a single redirection is followed at once; gossip and migrations need time
                 await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 -- to spread callers
                 pause = min(pause * 2, _LONGEST_PAUSE)
+        for i in todo:
+            if (refusal := results[i]).__class__ is Refusal:
+                # The source points to the target, and the target has not all keys yet: it passes.
+                results[i] = Unreachable(url=self._url, cause=f"its slot is moving: {refusal.message}")
         return results
 
     async def carry_to(self, master: str, errands: Sequence[Errand]) -> list[Any]:

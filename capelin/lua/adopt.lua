@@ -1,5 +1,5 @@
 -- adopt: hands a worker the jobs that Redis holds running for it and that it does not know (the reply of a take was lost).
--- KEYS: meta
+-- KEYS: meta, never
 -- ARGV: worker, *running(uid, token)
 -- Reply: jobs, each as `take` gives them; those that are no longer this worker's are left out.
 -- include: shard, start

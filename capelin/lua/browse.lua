@@ -1,6 +1,6 @@
 -- browse: the newest jobs of a shard, for people. Reads only; looks at no more than `depth` entries of each place, so that it
 --   is O(depth) whatever the backlog.
--- KEYS: meta, scheduled, finished, dlq, *streams
+-- KEYS: meta, never, scheduled, finished, dlq, *streams
 -- ARGV: status, task, limit, depth
 --   status and task: '' for any.
 -- Reply: {jobs, cut}: jobs are {uid, enqueued}, the newest first; cut: 1 when a place had more than was looked at.

@@ -1,5 +1,5 @@
 -- cancel: a job that does not run ends cancelled at once; one that runs is flagged, and its worker's name returned.
--- KEYS: meta, wake, scheduled, finished, *streams
+-- KEYS: meta, never, wake, scheduled, finished, *streams
 -- ARGV: uid, resend_window, default_retention
 -- Reply: {verdict, worker or status}; verdicts: cancelled, flagged, ended, missing.
 -- include: now, shard, streams, wake, place, parking, cancel

@@ -1,6 +1,6 @@
 -- enqueue: writes jobs, all or none of them. Keeps: 1 (nothing accepted is lost), 6 (a re-sent request is recognised by its
 --   uid), 7 (dedupe). At `maxmemory` it is refused before the first write.
--- KEYS: meta, wake, scheduled, *streams
+-- KEYS: meta, never, wake, scheduled, *streams
 -- ARGV: most, resend_window, *job(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
 -- Reply: a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced, follower. Or the text 'full'.
 -- include: now, shard, streams, wake, place, parking, add

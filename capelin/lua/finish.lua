@@ -1,6 +1,6 @@
 -- finish: records outcomes of starts. Keeps: 1, 2 (only the worker and token that run the job are believed; anything else is
 --   `stale` and changes nothing), 6 (a repeat of the last recorded outcome counts as done).
--- KEYS: meta, wake, scheduled, stakes, finished, dlq, *streams
+-- KEYS: meta, never, wake, scheduled, stakes, finished, dlq, *streams
 -- ARGV: worker, resend_window, default_retention, most_finished, *outcome(uid, token, kind, body, due, failure)
 --   kinds: complete (body: result), retry (due, failure), dead (body: reason, failure), snooze (due), return, park (body: the
 --   digest that refused the arguments), cancel. `failure` is the error as JSON.

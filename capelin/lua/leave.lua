@@ -1,6 +1,6 @@
 -- leave: a worker that has nothing running in a shard takes its name off it: stake and consumers. With jobs pending nothing
 --   happens, since they come back by its stake.
--- KEYS: meta, stakes, *streams
+-- KEYS: meta, never, stakes, *streams
 -- ARGV: worker
 -- Reply: 1 when it is gone, 0 when jobs are pending.
 redis.call('PERSIST', meta)

@@ -1,5 +1,5 @@
 -- progress: a running start says how far it is. A start that is over is not heard.
--- KEYS: meta
+-- KEYS: meta, never
 -- ARGV: uid, worker, token, progress
 -- Reply: 1, or 0 when this start is not the running one.
 -- include: shard

@@ -1,5 +1,5 @@
 -- purge: removes dead jobs for good.
--- KEYS: meta, dlq
+-- KEYS: meta, never, dlq
 -- ARGV: *dead(uid, entry)
 -- Reply: how many entries went.
 -- include: shard

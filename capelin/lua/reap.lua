@@ -1,6 +1,6 @@
 -- reap: the jobs of workers whose stake ended come back, ahead of new work. A consumer without a live stake is dead; it is
 --   deleted only at zero pending, in the same script, since deleting one with pending entries orphans them. Keeps: 1, 3, 9, 12.
--- KEYS: meta, wake, scheduled, stakes, finished, dlq, *streams
+-- KEYS: meta, never, wake, scheduled, stakes, finished, dlq, *streams
 -- ARGV: reaper, limit, max_crashes, no_crash_before, judge_until, resend_window, default_retention
 --   no_crash_before: a stake that ended before this moment (ms) ended in an outage and counts no crash; 0 after none.
 --   judge_until: the moment (ms) until which the reaper is fit to judge; '' when it always is. A reap that comes later was held

@@ -1,6 +1,6 @@
 -- renew: keeps a worker's stake and lease in a shard, and holds the process's list of running jobs against Redis's. An
 --   expired stake or lease that nobody took over is renewed with the same epoch. Keeps: 3, 5, 6, 9, 12.
--- KEYS: meta, lease, stakes, dlq, *streams
+-- KEYS: meta, never, lease, stakes, dlq, *streams
 -- ARGV: worker, ttl, epoch, staked, *running(uid, token)
 --   epoch: '' when the worker does not own the shard; staked: 1 to keep a stake even with nothing running (an unanswered take).
 -- Reply: {lease, lost, cancelled, unknown, pending, next_stake, the clock}. lease: kept, lost or none; lost and cancelled:

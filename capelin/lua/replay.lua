@@ -1,6 +1,6 @@
 -- replay: a dead job runs again, as new: same id, attempts and crashes from zero, its dedupe key taken again. Compare and set:
 --   of two operators one wins. A job that waits for its time is made due instead.
--- KEYS: meta, wake, scheduled, dlq, *streams
+-- KEYS: meta, never, wake, scheduled, dlq, *streams
 -- ARGV: uid
 -- Reply: {verdict, detail}; verdicts: replayed, hurried, duplicate (detail: who holds the key), refused (detail: status), missing.
 -- include: now, shard, streams, wake, place

@@ -1,5 +1,5 @@
 -- resume: ends a pause, and wakes the owner that fell asleep in it.
--- KEYS: meta, wake
+-- KEYS: meta, never, wake
 -- ARGV:
 -- Reply: 1 when it was paused.
 -- include: shard, wake

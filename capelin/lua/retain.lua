@@ -1,6 +1,6 @@
 -- retain: what has had its time goes: finished records, the oldest of the DLQ, and jobs parked too long, which are
 --   dead-lettered. O(limit).
--- KEYS: meta, wake, scheduled, finished, dlq, *streams
+-- KEYS: meta, never, wake, scheduled, finished, dlq, *streams
 -- ARGV: limit, resend_window, default_retention, most_finished, dlq_age, most_dead, parked_age
 -- Reply: {trimmed, dead purged, dead-lettered, more, parked}; parked: {task, digest, parked_by} of the oldest of each task
 --   that are left, each once, for whoever can find them a worker.

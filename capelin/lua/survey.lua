@@ -1,5 +1,5 @@
 -- survey: how a shard stands, for people and for metrics. Reads only; O(streams, workers and parked tasks), never O(backlog).
--- KEYS: meta, lease, scheduled, finished, dlq, *streams
+-- KEYS: meta, never, lease, scheduled, finished, dlq, *streams
 -- ARGV:
 -- Reply: {clock, meta, streams, running, {scheduled, followers, next_due, finished, dead}, {owner, epoch, expires}}
 --   meta: the hash, flat. streams: {length, pending, oldest}; oldest: the ms at which the first entry that nobody took was

@@ -1,7 +1,7 @@
 -- take: promotes what is due, delivers up to `count` jobs to `worker`, marks their start and writes the worker's stake, in
 --   one step. Safe from any worker. Keeps: 1, 2 (a new token for each start), 3 (no job in flight without a stake), 4 (with
 --   `older_than` only what waited that long: stealing), 9 (a bad entry is set aside and the batch goes on).
--- KEYS: meta, wake, scheduled, stakes, finished, dlq, *streams
+-- KEYS: meta, never, wake, scheduled, stakes, finished, dlq, *streams
 -- ARGV: worker, count, ttl, waits, older_than, resend_window, default_retention, critical, high, normal, low
 -- Reply: {jobs, more, next_due, torn, dropped, expired, the clock}; a job is {uid, place, token, task, digest, args, attempt, crashes,
 --   timeout, retry, headers, parent, enqueued, expires, cancel, first, correlation, batch, priority}

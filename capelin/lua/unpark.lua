@@ -1,6 +1,6 @@
 -- unpark: jobs that were parked start at a worker that can run them, straight in its hands: an entry of the `unparked` stream
 --   is delivered in the script that adds it, so no other worker can take it in between. Keeps: 10.
--- KEYS: meta, wake, scheduled, stakes, dlq, *streams
+-- KEYS: meta, never, wake, scheduled, stakes, dlq, *streams
 -- ARGV: worker, count, ttl, *task(name, digest)
 -- Reply: jobs, each as `take` gives them.
 -- include: now, shard, streams, wake, parking, aside, start

@@ -1,5 +1,5 @@
 -- watch: somebody waits for the end of a job. Reads the status; while it has none, marks the record, so that `finish` tells.
--- KEYS: meta
+-- KEYS: meta, never
 -- ARGV: uid
 -- Reply: {status, result, error}, or an empty list when there is no record, or only a stub whose result is gone.
 -- include: shard

@@ -30,6 +30,7 @@ from capelin.workers.weights import Weights
 log = structlog.get_logger("capelin.worker")
 
 _LANES = 2
+_PART_AWAY = 0.05
 _UNPARKS_A_TURN = 8
 _UNPARKED_AT_ONCE = 10
 
@@ -209,10 +210,14 @@ class Consumer:
             lost |= self._read_take(visit, manner, reply)
         for visit, reply in zip(unparks, replies[last:], strict=True):
             lost |= self._read_unpark(visit, reply)
-        if lost:
+        if not lost:
+            self._backoff.reset()
+        elif all(isinstance(reply, Exception) for reply in replies):
             await self._backoff.sleep()
         else:
+            # Redis is there, and a part of it is not: a slot on its way, say. The rest is not held up.
             self._backoff.reset()
+            await asyncio.sleep(_PART_AWAY)
         return True
 
     def _ask(self, jobs: int) -> None:

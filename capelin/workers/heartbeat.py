@@ -10,7 +10,7 @@ import faulthandler
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -111,6 +111,8 @@ class Heartbeat:
         self._gave_up = False
         self._leaving = False
         self._next_at = 0.0
+        self._failures: list[Exception] = []
+        self._part_away = False
         self.rounds = 0
 
     def poke(self) -> None:
@@ -172,6 +174,7 @@ class Heartbeat:
         if stalled or self._leaving or not self._joins:
             return
         await self._settle_ownership(connection)
+        self._look_at_failures()
         due = await self._upkeep.run(connection, self._ownership.shards, self.trust)
         if due is not None:
             self._next_at = min(self._next_at, due)
@@ -257,8 +260,7 @@ class Heartbeat:
                 self.trust.failed_in(shard)
             else:
                 await self._read_renewal(connection, shard, running.get(shard, []), reply)
-        # One master of a Cluster may be away: what the others answered counts.
-        _raise_first((beat, *replies))
+        self._count_failures([*([beat] if member else []), *replies])
 
     async def _read_beat(self, connection: Connection, beat: Beat) -> None:
         self.trust.renewed(beat.now)
@@ -340,7 +342,7 @@ class Heartbeat:
                 self._post(self._listener.gained, shard)
             else:
                 self._next_at = min(self._next_at, time.monotonic() + reply.expires_in / 1000 + 0.005)
-        _raise_first(replies)
+        self._count_failures(replies)
 
     async def _hand_over(self, connection: Connection, shards: set[ShardKeys]) -> None:
         calls = [
@@ -350,9 +352,31 @@ class Heartbeat:
         for shard in shards:
             self._ownership.lost(shard)
             self._post(self._listener.gave_up, shard)
-        _raise_first(await connection.run_many(calls))
+        self._count_failures(await connection.run_many(calls))
         others = [worker for worker in self.members if worker != self._member.id]
         await inbox.post_many(connection, self._keys, others, inbox.Kind.FLEET, {"freed": len(shards)})
+
+    def _count_failures(self, replies: Sequence[object]) -> None:
+        """A part of Redis may be away, a master or a slot that moves: what the others answered counts.
+
+        Raises:
+            CapelinError: None did.
+        """
+        failures = [reply for reply in replies if isinstance(reply, Exception)]
+        if failures and len(failures) == len(replies):
+            raise failures[0]
+        self._failures += failures
+
+    def _look_at_failures(self) -> None:
+        """Say once that a part of Redis is away, and try again soon."""
+        failures, self._failures = self._failures, []
+        if failures:
+            self._next_at = min(self._next_at, time.monotonic() + self._interval / 4)
+            say = log.debug if self._part_away else log.warning
+            say("a part of redis does not answer", calls=len(failures), error=str(failures[0]))
+        elif self._part_away:
+            log.info("all of redis answers again")
+        self._part_away = bool(failures)
 
 
 def _raise_first(replies: Iterable[object]) -> None:

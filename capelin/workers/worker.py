@@ -132,7 +132,8 @@ class Worker:
             raise self._failure
 
     def _connect(self) -> Connection:
-        return connect(self._app.url, socket_timeout=self.settings.socket_timeout)
+        # A slot that moves must not hold up the shards beside it.
+        return connect(self._app.url, socket_timeout=self.settings.socket_timeout, patience=0)
 
     async def _work(self, connection: Connection, layouts: Mapping[str, int]) -> None:
         self._slots = slots = slots_for(self.settings, self._tasks.values(), self._app.defaults, self._queues)
@@ -269,7 +270,7 @@ class Worker:
     def _connect_for_renewals(self) -> Connection:
         # One that is not answered within an interval is sent again over another connection, in time.
         patience = max(_SHORTEST_PATIENCE, min(self.settings.socket_timeout, self.settings.renew_interval))
-        return connect(self._app.url, socket_timeout=patience)
+        return connect(self._app.url, socket_timeout=patience, patience=0)
 
     def _services(self, shards: Sequence[ShardKeys], slots: Slots) -> dict[str, Coroutine[Any, Any, None]]:
         consumer = self.consumer

@@ -29,13 +29,18 @@ PAYLOAD = "x" * 50_000
 MEMORY = "12mb"
 
 
+async def enqueue_for_ever(app: Capelin[None], text: str, jobs: list[Job[Any]]) -> None:
+    """Enqueue until it raises."""
+    while True:
+        jobs.append(await app.tasks["measure"].enqueue(text))
+
+
 async def fill(app: Capelin[None]) -> list[Job[Any]]:
     """Enqueue until Redis takes nothing more, large jobs first; returns those that were accepted."""
     jobs: list[Job[Any]] = []
     for text in (PAYLOAD, "x" * 500, ""):
-        with pytest.raises(EnqueueError, match="OOM command not allowed .* 'maxmemory'") as caught:
-            while True:
-                jobs.append(await app.tasks["measure"].enqueue(text))
+        with pytest.raises(EnqueueError, match=r"OOM command not allowed .* 'maxmemory'") as caught:
+            await enqueue_for_ever(app, text, jobs)
         assert not isinstance(caught.value, QueueFull)
         assert [type(cause) for cause in caught.value.causes] == [RedisRefused]
         assert (caught.value.enqueued, caught.value.unsent) == ([], [0])
