@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from capelin.cli.options import AppDir, AppPath, Json, Prefix, RedisUrl
+from capelin.cli.options import AppDir, Json, Prefix, RedisUrl
 
 if TYPE_CHECKING:
     from capelin.app import Capelin
@@ -12,12 +12,14 @@ if TYPE_CHECKING:
 
 
 def enqueue(
-    app: AppPath,
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
+    app: Annotated[
+        str, typer.Argument(metavar="[APP]", help="Where the app is: module:attribute; or CAPELIN_APP.")
+    ],
+    task: Annotated[str | None, typer.Argument(metavar="TASK", help="The task's name.")] = None,
     arguments: Annotated[
-        str,
+        str | None,
         typer.Argument(metavar="[JSON]", help="""Its arguments: '{"to": "a@b.c"}', or a list of them."""),
-    ] = "{}",
+    ] = None,
     *,
     delay: Annotated[
         float | None, typer.Option("--delay", metavar="SECONDS", min=0, help="Not before so many seconds.")
@@ -45,12 +47,13 @@ def enqueue(
 
     from capelin.cli.opening import check_shared, open_app
 
-    loaded = open_app(app, app_dir=app_dir, redis=redis, prefix=prefix)
+    path, name, text = _sorted_out(app, task, arguments)
+    loaded = open_app(path, app_dir=app_dir, redis=redis, prefix=prefix)
     check_shared(loaded.url)
-    args, kwargs = _read_arguments(loaded, task, arguments)
+    args, kwargs = _read_arguments(loaded, name, text)
     options: dict[str, Any] = {"delay": delay, "priority": priority, "queue": queue}
     given = {name: value for name, value in options.items() if value is not None}
-    request = loaded.tasks[task].options(**given).job(*args, **kwargs)
+    request = loaded.tasks[name].options(**given).job(*args, **kwargs)
 
     async def main() -> None:
         async with loaded:
@@ -60,6 +63,24 @@ def enqueue(
             await _tell(job, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
 
     asyncio.run(main())
+
+
+def _sorted_out(first: str, second: str | None, third: str | None) -> tuple[str, str, str]:
+    """Tell app, task and arguments apart: the app may be left out, and no task's name has a colon.
+
+    Raises:
+        ConfigurationError: There is no task.
+    """
+    import os
+
+    from capelin.errors import ConfigurationError
+
+    app = os.environ.get("CAPELIN_APP")
+    if app and ":" not in first and third is None:
+        return app, first, second if second is not None else "{}"
+    if second is None:
+        raise ConfigurationError("which task? capelin enqueue [APP] TASK [JSON]; CAPELIN_APP names the app")
+    return first, second, third if third is not None else "{}"
 
 
 async def _tell(job: "Job[Any]", *, wait: bool, timeout: float | None, as_json: bool) -> None:

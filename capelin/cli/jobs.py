@@ -166,6 +166,7 @@ def _facts(job: "JobInfo") -> list[tuple[str, object]]:
             "status",
             job.status.value + (", to be cancelled" if job.cancel_requested and not job.status.ended else ""),
         ),
+        ("parked", _why_parked(job)),
         ("progress", f"{job.progress[0]:.0%} {job.progress[1]}" if job.progress else None),
         ("priority", job.priority.value),
         ("enqueued", _moment(job.enqueued)),
@@ -184,6 +185,12 @@ def _facts(job: "JobInfo") -> list[tuple[str, object]]:
         ("parent", job.parent),
         ("headers", _short(dict(job.headers)) if job.headers else None),
     ]
+
+
+def _why_parked(job: "JobInfo") -> str | None:
+    if job.status != "parked":
+        return None
+    return "its arguments are of another signature" if job.parked_by else "no worker so far knows its task"
 
 
 def _moment(moment: Any) -> str:

@@ -50,10 +50,10 @@ def _accounting(screen: Screen, outcome: Outcome) -> None:
     screen.say(f"  {len(outcome.measured):>6,} measured")
     screen.say(f"  {len(outcome.dead):>6,} in the DLQ")
     screen.say(f"  {len(outcome.missing):>6,} missing, {len(outcome.repeated)} recorded twice")
-    again = outcome.starts - outcome.files
-    screen.say(
-        f"  {outcome.starts:>6,} starts in {outcome.seconds:.1f} s: {again} of them not the job's first"
-    )
+    back = len(outcome.came_back)
+    again = outcome.starts - outcome.files - back
+    screen.say(f"  {outcome.starts:>6,} starts: {back} after the kill, {again} for another attempt")
+    screen.say(f"  {outcome.seconds:>6,.1f} seconds")
     for path, why in list(outcome.missing.items())[:_MOST_DEAD]:
         screen.say(Text(f"         {_short(path)}: {why}", style="red"))
     for path in outcome.repeated[:_MOST_DEAD]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import psutil
 import pytest
 import structlog
 
@@ -128,6 +129,14 @@ def drain(shop: Any, do: Do) -> Callable[[], None]:
         await Worker(shop.app, burst=True, settings=QUICK).run()
 
     return lambda: do(work)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process runs no more; nobody need have asked for its exit status."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def one_line(said: Said) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from capelin.demo.files import library_files, make_failing_files
 from capelin.demo.measure import measure_file
+from tests.cli.conftest import has_ended
 from tests.support.processes import ChildProcess, Processes
 from tests.support.waiting import wait_until_sync
 
@@ -23,10 +24,9 @@ def family(demo: ChildProcess) -> list[psutil.Process]:
 
 
 def gone(relatives: list[psutil.Process]) -> None:
-    def all_ended() -> bool:
-        return not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in relatives)
-
-    wait_until_sync(all_ended, description="what the demo started to end")
+    wait_until_sync(
+        lambda: all(has_ended(one) for one in relatives), description="what the demo started to end"
+    )
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import APP, Do, Run
 from tests.support.processes import Processes
 from tests.support.waiting import wait_until_sync
@@ -33,6 +35,17 @@ def test_the_app_comes_from_the_environment_too(processes: Processes, redis_url:
     worker = processes.capelin("worker", "--burst", env=env)
     assert worker.wait_sync() == 0
     assert worker.events("worker started", app=APP)
+
+
+def test_with_an_app_from_the_environment_the_task_comes_first(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "which task?" in run("enqueue", APP).err
+    monkeypatch.setenv("CAPELIN_APP", APP)
+    for words in (("greet", '["Ada"]'), (APP, "greet", '["Ada"]'), ("fail",), (APP, "fail")):
+        said = run("enqueue", *words)
+        assert said.status == 0, said.err
+        assert run("jobs", "show", said.out.strip(), "--json").json["task"] in words
 
 
 def test_a_result_is_waited_for_and_printed_as_json(

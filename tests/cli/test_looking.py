@@ -173,7 +173,7 @@ def test_workers_show_who_is_alive_what_runs_and_who_died_with_jobs(
 def test_jobs_are_listed_the_newest_first(run: Run, filled: dict[str, str]) -> None:
     listed = run("jobs", "--json").json
     assert {job["id"] for job in listed} == set(filled.values())
-    enqueued = [job["enqueued"] for job in listed]
+    enqueued = [datetime.fromisoformat(job["enqueued"]) for job in listed]
     assert enqueued == sorted(enqueued, reverse=True)
     assert run("jobs").row(filled["completed"])[1:3] == ["greet", "completed"]
 
@@ -203,6 +203,7 @@ def test_parked_jobs_are_listed_with_their_task(
     [queue] = [queue for queue in run("queues", "--json").json if queue["queue"] == "default"]
     assert queue["parked"] == {"not.here.yet": 1}
     assert "parked     1 not.here.yet" in run("queues", "show", "default").out
+    assert "no worker so far knows its task" in run("jobs", "show", job["id"]).out
 
 
 def test_a_limit_is_kept_and_told(run: Run, shop: Any, do: Do) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import psutil
 
-from tests.cli.conftest import APP, Do, Run
+from tests.cli.conftest import APP, Do, Run, has_ended
 from tests.support.processes import ChildProcess, Processes
 from tests.support.waiting import wait_until_sync
 
@@ -18,9 +18,7 @@ def pids(supervisor: ChildProcess) -> list[int]:
 
 
 def living(supervisor: ChildProcess) -> list[psutil.Process]:
-    return [
-        child for child in psutil.Process(supervisor.pid).children() if child.status() != psutil.STATUS_ZOMBIE
-    ]
+    return [child for child in psutil.Process(supervisor.pid).children() if not has_ended(child)]
 
 
 def started(supervisor: ChildProcess, count: int) -> None:
@@ -82,7 +80,7 @@ def test_a_clean_stop_ends_all_of_them_and_their_jobs_are_finished(
     children = living(supervisor)
     supervisor.terminate()
     assert supervisor.wait_sync() == 0
-    assert not any(child.is_running() for child in children)
+    assert all(has_ended(child) for child in children)
     assert len(supervisor.events("worker stopped")) == 2
     assert run("jobs", "show", job_id, "--json").json["status"] == "completed"
 
@@ -114,10 +112,9 @@ def test_workers_end_when_their_supervisor_is_killed(processes: Processes, redis
     children = living(supervisor)
     supervisor.kill()
 
-    def all_ended() -> bool:
-        return not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children)
-
-    wait_until_sync(all_ended, description="the workers to end by themselves")
+    wait_until_sync(
+        lambda: all(has_ended(child) for child in children), description="the workers to end by themselves"
+    )
 
 
 def test_what_is_typed_wrong_is_told_once_and_ends_it_with_2(processes: Processes, redis_url: str) -> None:
