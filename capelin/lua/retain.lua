@@ -1,5 +1,5 @@
--- retain: what has had its time goes: finished records, the oldest of the DLQ, and jobs parked too long, which are
---   dead-lettered. O(limit).
+-- retain: what has had its time goes: finished records, the oldest of the DLQ, jobs parked too long, which are dead-lettered,
+--   and streams that are empty, with their group and the names of its consumers; the next job makes them anew. O(limit).
 -- KEYS: meta, never, wake, scheduled, finished, dlq, *streams
 -- ARGV: limit, resend_window, default_retention, most_finished, dlq_age, most_dead, parked_age
 -- Reply: {trimmed, dead purged, dead-lettered, more, parked}; parked: {task, digest, parked_by} of the oldest of each task
@@ -58,6 +58,12 @@ for i = 1, #fields, 2 do
       buried = buried + 1
     end
     look_at(name)
+  end
+end
+for _, stream in ipairs(streams) do
+  if redis.call('XLEN', stream) == 0 then
+    local pending = redis.pcall('XPENDING', stream, 'workers')
+    if pending.err or pending[1] == 0 then redis.call('UNLINK', stream) end
   end
 end
 if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
