@@ -141,8 +141,12 @@ def test_a_replica_takes_over_from_a_killed_master(own_cluster: OwnCluster) -> N
     cluster = own_cluster(replicas=1, node_timeout=1)
     slot = cluster.slot_of("x")
     dead = cluster.owner_of(slot)
-    dead.command("SET", "x", "1", "EX", 100)
-    dead.command("WAIT", 1, 5_000)
+
+    def replicated() -> bool:
+        dead.command("SET", "x", "1", "EX", 100)
+        return dead.command("WAIT", 1, 500) == 1
+
+    wait_until_sync(replicated, description="a replica to have the key")
     dead.kill()
     heirs = [node for node in cluster.running if node in cluster.replicas]
     wait_until_sync(
