@@ -62,7 +62,9 @@ async def test_a_process_that_always_crashes_ends_in_the_dlq(fleet: Fleet, worke
 
 @pytest.mark.usefixtures("worker")
 async def test_the_timeout_of_a_process_job_kills_its_process(fleet: Fleet) -> None:
-    job = await fleet.enqueue(recording.held_process.options(timeout=1, retry=ONCE).job("never"))
+    # The process is there already, so that the timeout is the job's and not the interpreter's start.
+    await (await fleet.enqueue(recording.add_in_process.job(1))).result(timeout=20)
+    job = await fleet.enqueue(recording.held_process.options(timeout=3, retry=ONCE).job("never"))
     pid = await pid_of(fleet, job)
     with pytest.raises(JobFailed) as failed:
         await job.result(timeout=20)
