@@ -23,7 +23,7 @@ from capelin.workers.limits import Limits
 from capelin.workers.ready import MOST_A_CALL, Ready, Visit
 from capelin.workers.recording import Recorder
 from capelin.workers.running import Running, Start, Stop
-from capelin.workers.slots import Slots
+from capelin.workers.slots import Room, Slots
 from capelin.workers.taking import Manner, Owned, Taking
 from capelin.workers.weights import Weights
 
@@ -185,17 +185,16 @@ class Consumer:
         """One pipeline: record, take, start. False when there was nothing to send."""
         batches = self.recorder.next_batches()
         calls: list[Call[Any]] = [self.recorder.call(batch) for batch in batches]
-        visits = self.ready.plan(self._free()) if self.taking else []
+        room = Room(self._slots, _LANES)
+        visits = self.ready.plan(room) if self.taking else []
         manners = [self._taking.manner(visit.shard) for visit in visits]
         calls.extend(self._taking.call(visit, manner) for visit, manner in zip(visits, manners, strict=True))
-        asked = sum(visit.count for visit in visits)
-        unparks = self._plan_unparks(max(self._free().values(), default=0) - asked)
+        unparks = self._plan_unparks(room)
         calls.extend(self._unpark(visit) for visit in unparks)
         if not calls:
             return False
         self.turns += 1
-        asked += sum(visit.count for visit in unparks)
-        self._ask(asked)
+        self._ask((*visits, *unparks))
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
@@ -203,7 +202,7 @@ class Consumer:
             self.uncertain.extend(visit.shard for visit in (*visits, *unparks))
             raise
         finally:
-            self._ask(-asked)
+            self._answered((*visits, *unparks))
         lost = self.recorder.read(batches, replies[: len(batches)])
         first, last = len(batches), len(batches) + len(visits)
         for visit, manner, reply in zip(visits, manners, replies[first:last], strict=True):
@@ -220,28 +219,28 @@ class Consumer:
             await asyncio.sleep(_PART_AWAY)
         return True
 
-    def _ask(self, jobs: int) -> None:
-        self._asked += jobs
+    def _ask(self, visits: Iterable[Visit]) -> None:
+        self._asked += sum(visit.count for visit in visits)
         if self._asked:
             self._settled.clear()
-        else:
+
+    def _answered(self, visits: Iterable[Visit]) -> None:
+        for visit in visits:
+            self._asked -= visit.count
+            self._slots.redeem(visit.shard.queue, visit.count)
+        if not self._asked:
             self._settled.set()
 
-    def _free(self) -> dict[str, int]:
-        """Slots by queue that nothing runs in and no take on its way was promised, for one lane."""
-        lane = -(-self._slots.total // _LANES)
-        return {queue: max(0, min(lane, free - self._asked)) for queue, free in self._slots.free().items()}
-
-    def _plan_unparks(self, free: int) -> list[Visit]:
+    def _plan_unparks(self, room: Room) -> list[Visit]:
         if not self.taking or not self.to_unpark:
             return []
         visits: list[Visit] = []
         for shard in list(self.to_unpark)[:_UNPARKS_A_TURN]:
-            count = min(free, self._slots.free_for(shard.queue) - self._asked, _UNPARKED_AT_ONCE)
+            count = min(room.free_for(shard.queue), _UNPARKED_AT_ONCE)
             if count > 0:
                 del self.to_unpark[shard]
                 visits.append(Visit(shard, count))
-                free -= count
+                room.promise(shard.queue, count)
         return visits
 
     def _unpark(self, visit: Visit) -> Call[list[Delivery]]:
@@ -293,31 +292,32 @@ class Consumer:
 
     async def probe(self, shards: list[ShardKeys]) -> None:
         """Steal: take from foreign shards what has waited too long."""
-        free = self._free()
+        if not self.taking:
+            return
+        room = Room(self._slots, _LANES)
         visits: list[Visit] = []
-        left = max(free.values(), default=0)
         for place, shard in enumerate(shards):
             # Nobody knows which of them has anything: each is asked for its part.
-            share = -(-left // (len(shards) - place))
-            count = min(share, free.get(shard.queue, 0), MOST_A_CALL)
+            share = -(-room.free_for(shard.queue) // (len(shards) - place))
+            count = min(share, MOST_A_CALL)
             if count > 0:
                 visits.append(Visit(shard, count))
-                left -= count
-        if not visits or not self.taking:
-            return
-        await self._send_probes(visits)
+                room.promise(shard.queue, count)
+        if visits:
+            await self._send_probes(visits)
 
     async def _send_probes(self, visits: list[Visit]) -> None:
         calls = [self._taking.call(visit, self._taking.stealing) for visit in visits]
-        asked = sum(visit.count for visit in visits)
-        self._ask(asked)
+        self._ask(visits)
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
             self.uncertain.extend(visit.shard for visit in visits)
             raise
         finally:
-            self._ask(-asked)
+            self._answered(visits)
+            if len(self.ready):  # for which there may have been no room while slots were promised to these
+                self._bell.set()
         for visit, reply in zip(visits, replies, strict=True):
             if isinstance(reply, Exception):
                 self.uncertain.append(visit.shard)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from capelin.keys import ShardKeys
+from capelin.workers.slots import Room
 
 _FEW = 8
 _DEEP_AT_ONCE = 2
@@ -77,21 +78,16 @@ class Ready:
                 return at
         return None
 
-    def plan(self, free: Mapping[str, int]) -> list[Visit]:
+    def plan(self, room: Room) -> list[Visit]:
         """Take out of the set the shards to visit now.
 
         Args:
-            free: Slots that jobs of each queue may use now. They are the same slots seen from each queue,
-                so that together
-                no more than the largest of them are given out.
+            room: What may be asked for; what is planned is promised in it.
         """
-        left = max(free.values(), default=0)
         visits: list[Visit] = []
         deep_ones = 0
         for shard in self._in_turn():
-            if left <= 0:
-                break
-            allowed = min(left, free.get(shard.queue, 0), MOST_A_CALL)
+            allowed = min(room.free_for(shard.queue), MOST_A_CALL)
             if allowed <= 0:
                 continue
             deep = self._deep[shard]
@@ -111,7 +107,7 @@ class Ready:
                 count = allowed
             del self._deep[shard]
             visits.append(Visit(shard, count))
-            left -= count
+            room.promise(shard.queue, count)
             self._passed[shard.queue] = self._passed.get(shard.queue, 0.0) + count / self._weights.get(
                 shard.queue, 1
             )

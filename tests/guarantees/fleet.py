@@ -188,6 +188,16 @@ class Fleet:
         """Enqueue many jobs."""
         return await self.app.enqueue(requests)
 
+    async def hold(self, gate: str, count: int) -> list[Job[Any]]:
+        """Enqueue jobs that wait for a gate, to all shards alike; return once all run."""
+        keys = [key_of(number % SHARDS) for number in range(count)]
+        jobs = await self.enqueue_many([recording.held.options(shard_key=key).job(gate) for key in keys])
+        ids = {job.id for job in jobs}
+        await wait_until(
+            lambda: ids <= {start.job for start in self.starts()}, description=f"{count} jobs to run"
+        )
+        return jobs
+
     def open_gate(self, name: str) -> None:
         """Let the jobs go on that wait for this gate."""
         recording.gate(self.ledger.path, name).touch()
@@ -199,6 +209,10 @@ class Fleet:
     def ends(self, job: Job[Any] | None = None) -> list[Noted]:
         """Ends so far of starts that raised nothing."""
         return self._noted("end", job)
+
+    def overs(self) -> list[Noted]:
+        """The starts that are over, however they ended, unless their worker died."""
+        return self._noted("over", None)
 
     async def started(self, job: Job[Any], *, times: int = 1, timeout: float = 20) -> Noted:
         """The job's `times`th start, once there is one."""

@@ -6,6 +6,7 @@ ended the start before.
 """
 
 import random
+from collections import Counter
 from typing import Any
 
 from capelin.jobs import Job
@@ -17,7 +18,7 @@ from tests.support.waiting import wait_until
 
 BATCHES, A_BATCH = 12, 25
 KILLS = 4
-WORKERS = 3
+WORKERS, SLOTS = 3, 10
 SEED = 20261123
 """Draws which worker is killed, and after how many starts. When, within those, the machine draws."""
 
@@ -26,7 +27,7 @@ async def test_jobs_outlive_workers_that_are_killed_at_random_moments(fleet: Fle
     chance = random.Random(SEED)  # noqa: S311
     names = [f"worker-{number}" for number in range(WORKERS)]
     settings: Tuned = {"lease_ttl": TTL, "max_crashes": KILLS + 1}
-    await fleet.start(*names, words=("-c", "10"), **settings)
+    await fleet.start(*names, words=("-c", str(SLOTS)), **settings)
     jobs: list[Job[Any]] = []
     total = BATCHES * A_BATCH
     with CommandRecorder(fleet.server) as recorder:
@@ -42,7 +43,7 @@ async def test_jobs_outlive_workers_that_are_killed_at_random_moments(fleet: Fle
                 await started(fleet, some)
                 name = chance.choice(names)
                 fleet.workers[name].child.kill()
-                fleet.launch(name, "-c", "10", **settings)
+                fleet.launch(name, "-c", str(SLOTS), **settings)
         accounts = await fleet.all_completed(jobs, timeout=60)
 
     assert len({job.id for job in jobs}) == total == len(fleet.census().jobs)
@@ -54,9 +55,22 @@ async def test_jobs_outlive_workers_that_are_killed_at_random_moments(fleet: Fle
         # Of a start whose worker died before it could note it, only the token tells.
         noted = [token for (name, token) in starts if name == job.id]
         assert max(noted) == job.token == 1 + job.crashes == 1 + job.failures
+    assert most_at_once(fleet) <= SLOTS
     assert sum(job.crashes for job in accounts) > 0, "no kill hit a running job: the test tests nothing"
 
 
 async def started(fleet: Fleet, some: int) -> None:
     """Return once there have been so many starts."""
     await wait_until(lambda: len(fleet.starts()) >= some, description=f"{some} starts")
+
+
+def most_at_once(fleet: Fleet) -> int:
+    """How many jobs a worker ran at a time at most."""
+    now: Counter[str] = Counter()
+    most = 0
+    changes = [(start.at, 1, start.worker) for start in fleet.starts()]
+    changes += [(over.at, -1, over.worker) for over in fleet.overs()]
+    for _, change, worker in sorted(changes):
+        now[worker] += change
+        most = max(most, now[worker])
+    return most

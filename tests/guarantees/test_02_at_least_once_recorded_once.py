@@ -7,7 +7,9 @@ outcome is refused.
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
+
+import pytest
 
 from capelin import lua
 from capelin.connection import connect
@@ -78,27 +80,47 @@ async def test_a_frozen_worker_is_refused_when_its_job_was_replayed_from_the_dlq
     assert outcomes(recorder, job) == {"reaped": 1, "dead": 1, "complete": 1}
 
 
+@pytest.mark.parametrize("second", ["completes", "holds", "is rejected"])
 async def test_an_outcome_that_was_on_its_way_while_the_network_was_away_is_refused(
-    fleet: Fleet, proxied: Callable[[str], RedisProxy]
+    fleet: Fleet, proxied: Callable[[str], RedisProxy], second: Literal["completes", "holds", "is rejected"]
 ) -> None:
+    """Here no heartbeat can be faster: the outcome is sent, and reaches Redis when all is over."""
     proxy = proxied(fleet.server.url)
     zombie = fleet.launch("zombie", lease_ttl=TTL, redis_url=proxy.url)
     await zombie.started()
     with CommandRecorder(fleet.server) as recorder:
-        job = await fleet.enqueue(recording.fenced.job("completes"))
+        job = await fleet.enqueue(recording.fenced.job(second))
         assert (await fleet.started(job)).worker == zombie.id
-        [other] = await fleet.start("other", lease_ttl=TTL)
+        [other] = await fleet.start("other", lease_ttl=TTL, grace=0)
         proxy.blackhole()
-        [account] = await fleet.all_completed([job])
+        await fleet.started(job, times=2)
+        match second:
+            case "completes":
+                await fleet.all_completed([job])
+            case "holds":
+                other.child.terminate()
+                assert await other.child.wait() == 0
+                assert fleet.statuses([job]) == ["queued"]
+            case "is rejected":
+                await wait_until(
+                    lambda: fleet.statuses([job]) == ["failed"], description="the job to be dead"
+                )
         fleet.open_gate("first")
-        await wait_until(lambda: len(fleet.ends(job)) == 2, description="the first start to end, too")
+        await wait_until(
+            lambda: any(end.token == 1 for end in fleet.ends(job)), description="the first start to end, too"
+        )
         proxy.accept()
         refused = await zombie.child.wait_for_event(REFUSED)
         assert (refused["job"], refused["token"], refused["verdict"]) == (job.id, 1, "stale")
-        assert await job.result(timeout=5) == other.id
+        if second == "is rejected":
+            assert fleet.statuses([job]) == ["failed"]
+            await replay(fleet, job)
+        fleet.open_gate("third")
+        [account] = await fleet.all_completed([job])
         await works_on(fleet)
-    assert account.token == 2
-    assert outcomes(recorder, job) == {"reaped": 1, "complete": 1}
+    assert account.token == len(fleet.starts(job)) == (2 if second == "completes" else 3)
+    between = {"holds": {"return": 1}, "is rejected": {"dead": 1}}.get(second, {})
+    assert outcomes(recorder, job) == {"reaped": 1, "complete": 1} | between
 
 
 async def started_at_a_worker_that_freezes(

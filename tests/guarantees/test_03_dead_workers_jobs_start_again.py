@@ -9,13 +9,12 @@ from tests.guarantees.apps import recording
 from tests.guarantees.fleet import INTERVAL, MARGIN, TTL, Fleet
 from tests.support.waiting import wait_until
 
-HELD = 30
+HELD = 24
 
 
 async def test_the_jobs_of_a_killed_worker_start_again_at_the_survivors(fleet: Fleet) -> None:
     victim, *_ = await fleet.start("victim", "one", "two", lease_ttl=TTL)
-    jobs = await fleet.enqueue_many([recording.held.job("door") for _ in range(HELD)])
-    await wait_until(lambda: len(fleet.starts()) == HELD, description="all jobs to run")
+    jobs = await fleet.hold("door", HELD)
     lost = {job.id for job in jobs if fleet.starts(job)[0].worker == victim.id}
     assert lost
 
@@ -32,8 +31,7 @@ async def test_the_jobs_of_a_killed_worker_start_again_at_the_survivors(fleet: F
 
 async def test_a_worker_that_starts_after_all_have_died_finds_their_jobs(fleet: Fleet) -> None:
     [victim] = await fleet.start("victim", lease_ttl=TTL)
-    jobs = await fleet.enqueue_many([recording.held.job("door") for _ in range(HELD)])
-    await wait_until(lambda: len(fleet.starts()) == HELD, description="all jobs to run")
+    jobs = await fleet.hold("door", HELD)
     victim.child.kill()
 
     heir = fleet.launch("heir", lease_ttl=TTL)

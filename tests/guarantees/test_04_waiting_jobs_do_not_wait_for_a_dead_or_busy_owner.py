@@ -12,7 +12,7 @@ import pytest
 
 from capelin.jobs import Job
 from tests.guarantees.apps import recording
-from tests.guarantees.fleet import Fleet, Process, Tuned, key_of
+from tests.guarantees.fleet import Fleet, Process, key_of
 from tests.support.processes import ChildProcess
 
 LONG = 6.0
@@ -25,9 +25,10 @@ A_SHARD = 6
 
 
 async def test_jobs_in_the_shards_of_a_saturated_owner_are_stolen(fleet: Fleet) -> None:
-    owner, thief = await owner_and_thief(fleet, "-c", "1")
-    holding = await fleet.enqueue(in_a_shard_of(fleet, owner, recording.held, "door"))
+    owner = await launch(fleet, "owner", "-c", "1")
+    holding = await fleet.enqueue(recording.held.job("door"))
     assert (await fleet.started(holding)).worker == owner.id
+    thief = await launch(fleet, "thief")
 
     jobs = await fill_the_shards_of(fleet, owner)
     await fleet.all_completed(jobs)
@@ -41,7 +42,7 @@ async def test_jobs_in_the_shards_of_a_saturated_owner_are_stolen(fleet: Fleet) 
 async def test_jobs_in_the_shards_of_an_owner_that_is_gone_are_stolen(
     fleet: Fleet, end: Callable[[ChildProcess], object]
 ) -> None:
-    owner, thief = await owner_and_thief(fleet)
+    owner, thief = await launch(fleet, "owner"), await launch(fleet, "thief")
     end(owner.child)
     jobs = await fill_the_shards_of(fleet, owner)
     await fleet.all_completed(jobs)
@@ -51,21 +52,19 @@ async def test_jobs_in_the_shards_of_an_owner_that_is_gone_are_stolen(
 
 
 async def test_an_idle_owner_is_robbed_of_nothing(fleet: Fleet) -> None:
-    owner, _ = await owner_and_thief(fleet)
+    # Long enough for an owner on a busy machine.
+    owner, _ = [await launch(fleet, name, steal_after=LONG / 3) for name in ("owner", "other")]
     jobs = await fill_the_shards_of(fleet, owner)
     await fleet.all_completed(jobs)
     assert {fleet.starts(job)[0].worker for job in jobs} == {owner.id}
 
 
-async def owner_and_thief(fleet: Fleet, *words: str) -> tuple[Process, Process]:
-    """Two workers that own half of the shards each; the words are for the first."""
-    settings: Tuned = {"lease_ttl": LONG, "steal_after": STEAL_AFTER}
-    owner = fleet.launch("owner", "-q", "default", *words, **settings)
-    thief = fleet.launch("thief", **settings)
-    await owner.started()
-    await thief.started()
+async def launch(fleet: Fleet, name: str, *words: str, steal_after: float = STEAL_AFTER) -> Process:
+    """Start a worker, and return once it has its share of the shards."""
+    worker = fleet.launch(name, "-q", "default", *words, lease_ttl=LONG, steal_after=steal_after)
+    await worker.started()
     await fleet.shards_shared()
-    return owner, thief
+    return worker
 
 
 async def fill_the_shards_of(fleet: Fleet, owner: Process) -> list[Job[Any]]:
@@ -77,11 +76,6 @@ async def fill_the_shards_of(fleet: Fleet, owner: Process) -> list[Job[Any]]:
             for number in range(A_SHARD)
         ]
     )
-
-
-def in_a_shard_of(fleet: Fleet, owner: Process, task: Any, *args: Any) -> Any:
-    """A request for a job that this worker is woken for."""
-    return task.options(shard_key=key_of(fleet.shards_of(owner)[0])).job(*args)
 
 
 def assert_stolen_in_time(fleet: Fleet, jobs: list[Job[Any]]) -> None:

@@ -25,10 +25,8 @@ ROUNDS = 4
 
 async def test_jobs_finish_within_the_grace_time_and_the_rest_is_handed_back(fleet: Fleet) -> None:
     [leaver] = await fleet.start("leaver", lease_ttl=LONG, grace=2)
-    finishing = await fleet.enqueue_many([recording.held.job("soon") for _ in range(10)])
-    staying = await fleet.enqueue_many([recording.held.job("late") for _ in range(10)])
-    for job in [*finishing, *staying]:
-        await fleet.started(job)
+    finishing = await fleet.hold("soon", 10)
+    staying = await fleet.hold("late", 10)
 
     leaver.child.terminate()
     await leaver.child.wait_for_event("worker stops")
@@ -69,8 +67,7 @@ async def test_others_own_the_shards_of_a_worker_that_leaves_within_a_second(fle
 
 async def test_a_second_sigterm_is_immediate_and_loses_nothing(fleet: Fleet) -> None:
     [leaver] = await fleet.start("leaver", lease_ttl=LONG, grace=600)
-    jobs = await fleet.enqueue_many([recording.held.job("door") for _ in range(20)])
-    await wait_until(lambda: len(fleet.starts()) == 20, description="all to run")
+    jobs = await fleet.hold("door", 20)
     leaver.child.terminate()
     await leaver.child.wait_for_event("worker stops")
     assert fleet.statuses(jobs) == ["running"] * 20

@@ -20,7 +20,7 @@ from capelin.keys import Keys, ShardKeys
 from capelin.lua import NewJob
 from tests.conftest import OwnRedis
 from tests.guarantees.apps import recording
-from tests.guarantees.fleet import INTERVAL, TTL, Fleet, Process
+from tests.guarantees.fleet import INTERVAL, SHARDS, TTL, Fleet, Process
 from tests.support.ledger import Ledger
 from tests.support.processes import Processes
 from tests.support.resp import texts
@@ -50,9 +50,12 @@ async def test_all_workers_live_through_an_outage_longer_than_their_leases(
     own_fleet: Fleet, begin: Callable[[RedisServer], object], end: Callable[[RedisServer], object]
 ) -> None:
     fleet = own_fleet
-    workers = await fleet.start("one", "two", "three", lease_ttl=TTL)
-    ending_in_it = await running(fleet, "during")
-    outlasting_it = await running(fleet, "after")
+    # All of these run at one worker, most of them in shards that will be watched over by the others.
+    [slow] = await fleet.start("slow", lease_ttl=TTL)
+    ending_in_it = await fleet.hold("during", 2 * SHARDS)
+    outlasting_it = await fleet.hold("after", 2 * SHARDS)
+    others = await fleet.start("two", "three", lease_ttl=TTL)
+    workers = [slow, *others]
 
     begin(fleet.server)
     asked_in_it = asyncio.create_task(fleet.enqueue(recording.quick.job(1)))
@@ -62,7 +65,12 @@ async def test_all_workers_live_through_an_outage_longer_than_their_leases(
         description="jobs to end while Redis is away",
     )
     await asyncio.sleep(LONG_OUTAGE)
+    slow.child.freeze()
     end(fleet.server)
+    # The others are back, and find that the stakes of the slow one have ended. They must not judge yet.
+    ids = {other.id for other in others}
+    await wait_until(lambda: set(fleet.owners().values()) == ids, description="the others to be back")
+    slow.child.thaw()
     await works_again(fleet, workers)
 
     # Long enough for everybody to judge everybody again.
@@ -79,7 +87,7 @@ async def test_outages_that_follow_each_other_are_survived(own_fleet: Fleet) -> 
     fleet = own_fleet
     chance = random.Random(12)  # noqa: S311
     workers = await fleet.start("one", "two", "three", lease_ttl=TTL)
-    jobs = await running(fleet, "door")
+    jobs = await fleet.hold("door", 2 * SHARDS)
     for begin, end in [KILLED, FROZEN, KILLED, FROZEN]:
         begin(fleet.server)
         # About the length of a lease: some stakes end in it and some do not.
@@ -97,7 +105,7 @@ async def test_a_worker_that_dies_in_an_outage_loses_its_jobs_and_they_count_no_
 ) -> None:
     fleet = own_fleet
     victim, *others = await fleet.start("victim", "one", "two", lease_ttl=TTL)
-    jobs = await running(fleet, "door")
+    jobs = await fleet.hold("door", 2 * SHARDS)
     lost = {start.job for start in fleet.starts() if start.worker == victim.id}
     assert lost
     fleet.server.kill()
@@ -164,14 +172,6 @@ def milliseconds(server: RedisServer) -> int:
     """The clock of a server."""
     seconds, micros = texts(server.command("TIME"))
     return int(seconds) * 1000 + int(micros) // 1000
-
-
-async def running(fleet: Fleet, gate: str) -> list[Job[Any]]:
-    """Jobs that run, spread over the workers, until a gate opens."""
-    jobs = await fleet.enqueue_many([recording.held.job(gate) for _ in range(12)])
-    for job in jobs:
-        await fleet.started(job)
-    return jobs
 
 
 async def works_again(fleet: Fleet, workers: list[Process]) -> list[Job[Any]]:

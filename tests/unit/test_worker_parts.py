@@ -1,6 +1,8 @@
 """The small parts of a worker that need no Redis: the table of starts, trust, stalls, and how to take."""
 
+from collections import Counter
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
@@ -8,8 +10,9 @@ from capelin.keys import Keys, ShardKeys
 from capelin.lua import Delivery, Taken
 from capelin.settings import Settings
 from capelin.workers.limits import Limits
+from capelin.workers.ready import Ready
 from capelin.workers.running import Running, Start, Stop
-from capelin.workers.slots import Slots
+from capelin.workers.slots import Room, Slots
 from capelin.workers.stall import Stall
 from capelin.workers.taking import Taking
 from capelin.workers.trust import Trust
@@ -172,6 +175,48 @@ class TestStall:
         self.awake(stall, clock, 3)
         progressed = clock.now
         assert stall.seconds == 0
+
+
+class TestSlots:
+    """A worker asks for no more than it can run, over all queues and pipelines together."""
+
+    SIZES: ClassVar = {"loop": 10, "thread": 16, "process": 1}
+
+    def slots(self) -> Slots:
+        queues = {"async": {"loop"}, "blocking": {"thread"}, "mixed": {"loop", "thread"}}
+        return Slots(self.SIZES, {queue: frozenset(pools) for queue, pools in queues.items()})
+
+    def test_what_was_promised_to_one_queue_is_not_free_for_another_that_shares_a_pool(self) -> None:
+        slots = self.slots()
+        slots.promise("async", 4)
+        assert [slots.free_for(queue) for queue in ("async", "mixed", "blocking")] == [6, 6, 16]
+        slots.promise("mixed", 6)
+        assert [slots.free_for(queue) for queue in ("async", "mixed", "blocking")] == [0, 0, 10]
+        slots.redeem("mixed", 6)
+        slots.take("loop")
+        assert [slots.free_for(queue) for queue in ("async", "mixed", "blocking")] == [5, 5, 16]
+
+    def test_a_pipeline_leaves_room_for_the_next_one(self) -> None:
+        slots = self.slots()
+        first = Room(slots, 2)
+        assert first.free_for("async") == 5
+        first.promise("async", 5)
+        assert first.free_for("async") == 0
+        assert Room(slots, 2).free_for("async") == 5
+
+    def test_visits_of_many_shards_ask_for_no_more_than_the_pool_of_their_queue_has(self) -> None:
+        """Another queue's larger pool is no room for them."""
+        slots = self.slots()
+        ready = Ready()
+        for number in range(8):
+            ready.mark(Keys().shard("async", number), deep=True)
+            ready.mark(Keys().shard("blocking", number))
+        planned: Counter[str] = Counter()
+        for _ in range(4):
+            for visit in ready.plan(Room(slots, 2)):
+                planned[visit.shard.queue] += visit.count
+        assert planned["async"] == 10
+        assert planned["blocking"] == 16
 
 
 @dataclass

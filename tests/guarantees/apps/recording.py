@@ -34,12 +34,15 @@ def _is_open(name: str) -> bool:
 
 
 async def note_starts_and_ends(job: JobContext, call_next: CallNext) -> Any:
-    """Middleware: every start and every end that was no error, with the moment."""
+    """Middleware: every start, every end that was no error, and when a start was over, with the moment."""
     ledger = Ledger.here()
     ledger.note("start", job.id, job.token, job.worker_id, time.time())
-    result = await call_next()
-    ledger.note("end", job.id, job.token, job.worker_id, time.time())
-    return result
+    try:
+        result = await call_next()
+        ledger.note("end", job.id, job.token, job.worker_id, time.time())
+        return result
+    finally:
+        ledger.note("over", job.id, job.token, job.worker_id, time.time())
 
 
 @tasks.task
