@@ -93,13 +93,14 @@ async def test_starts_whose_delivery_was_lost_are_adopted_with_their_first_token
 
 async def test_a_late_reply_finds_its_starts_adopted(world: World, logged: Logged) -> None:
     consumer = world.worker.worker.consumer
+    await consumer.settled()
     enqueuing = asyncio.create_task(
         world.client.enqueue([note.options(shard_key="x").job(number) for number in range(JOBS)])
     )
     while not consumer.asked:  # noqa: ASYNC110 -- every turn of the loop counts
         await asyncio.sleep(0)
     # The reply of a take is on its way to this event loop, which is blocked; the heartbeat's thread is not.
-    time.sleep(TTL)  # noqa: ASYNC251
+    time.sleep(1.5 * TTL)  # noqa: ASYNC251
     jobs = await enqueuing
     assert [await job.result(timeout=10) for job in jobs] == list(range(JOBS))
     assert sum(line["jobs"] for line in logged if line["event"] == ADOPTS) > 0
