@@ -1,7 +1,7 @@
 """The life of a job, as data: every status that it can leave, by which event, and for which other.
 
-The scripts in ``capelin/lua`` make these moves, each in one step; a test walks the whole table against them, so
-that neither says what the other does not. What the table lacks does not happen: a job stays as it is.
+The scripts in ``capelin/lua`` make these moves, each in one step; a test walks the whole table against them,
+so that neither says what the other does not. What the table lacks does not happen: a job stays as it is.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ class Event(StrEnum):
     REAP = "reap"
     """Its worker died."""
     CANCEL = "cancel"
-    """Somebody cancels it. One that runs is only flagged, and ends at its next outcome unless that is a success."""
+    """Somebody cancels it. One that runs is flagged: its next outcome ends it, unless that is a success."""
     UNPARK = "unpark"
     """A worker that may be able to run it takes it."""
     GIVE_UP = "give up"

@@ -1,9 +1,9 @@
 """Events by chance: a machine's methods with how often they come and where their arguments come from.
 
-Hypothesis has rules for that, but leaves most of them out of each run, for the sake of rare combinations, and draws
-the same few values again and again, for the sake of small examples. A job needs many kinds of events in order to get
-anywhere. So Hypothesis draws seeds here, takes events out of a run that fails until it is short, and the
-rest is even chance.
+Hypothesis has rules for that, but leaves most of them out of each run, for the sake of rare combinations,
+and draws the same few values again and again, for the sake of small examples. A job needs many kinds of
+events in order to get anywhere. So Hypothesis draws seeds here, takes events out of a run that fails until it
+is short, and the rest is even chance.
 """
 
 from collections.abc import Callable

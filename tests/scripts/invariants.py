@@ -7,11 +7,48 @@ from collections.abc import Iterator
 from capelin.priority import STREAMS
 from tests.scripts.looking import Look
 
-KNOWN_FIELDS = set(
-    "task digest args status priority enqueued due started finished expires timeout retry key window headers then on_failure "
-    "retention request token attempt crashes max_crashes worker place last cancel waited result error follows follower delay "
-    "parent progress parked_by first correlation batch cut".split()
-)
+KNOWN_FIELDS = {
+    "task",
+    "digest",
+    "args",
+    "status",
+    "priority",
+    "enqueued",
+    "due",
+    "started",
+    "finished",
+    "expires",
+    "timeout",
+    "retry",
+    "key",
+    "window",
+    "headers",
+    "then",
+    "on_failure",
+    "retention",
+    "request",
+    "token",
+    "attempt",
+    "crashes",
+    "max_crashes",
+    "worker",
+    "place",
+    "last",
+    "cancel",
+    "waited",
+    "result",
+    "error",
+    "follows",
+    "follower",
+    "delay",
+    "parent",
+    "progress",
+    "parked_by",
+    "first",
+    "correlation",
+    "batch",
+    "cut",
+}
 LIVE = {"scheduled", "queued", "running", "parked"}
 ENDED = {"completed", "failed", "cancelled"}
 

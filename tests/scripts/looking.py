@@ -101,30 +101,22 @@ def _note(found: Look, shard: ShardKeys, name: str, reply: Reply) -> None:
     kind, _, rest = name.partition(":")
     uid = rest.removeprefix(f"{shard.queue}.{shard.shard}.")
     match kind:
-        case "job" | "failures" if not isinstance(reply, list):
-            found.strange.append(name)
-        case "job":
+        case "job" if isinstance(reply, list):
             record = pairs(reply)
             if set(record) == {"alias"}:
                 found.aliases[uid] = record["alias"]
             else:
                 found.records[uid] = record
-        case "failures":
+        case "failures" if isinstance(reply, list):
             found.failures[uid] = texts(reply)
-        case "scheduled":
-            found.scheduled = _scores(reply)
-        case "finished":
-            found.finished = _scores(reply)
+        case "scheduled" | "finished" | "stakes":
+            setattr(found, kind, _scores(reply))
+        case "meta" | "lease":
+            setattr(found, kind, pairs(reply))
         case "parked":
             found.parked[rest] = _scores(reply)
         case "unique":
             found.unique[rest] = str(reply)
-        case "meta":
-            found.meta = pairs(reply)
-        case "lease":
-            found.lease = pairs(reply)
-        case "stakes":
-            found.stakes = _scores(reply)
         case "wake":
             found.tokens = len(texts(reply))
         case _:

@@ -1,24 +1,20 @@
-"""Servers whose clock a test holds in its hand: an in-process one and a real one, for scripts and for looking.
+"""Servers whose clock a test holds in its hand: an in-process one and a real one.
 
-Scripts take their time from the server. In the in-process server that time is a Python function, replaced here. On a
-real server the scripts' text is changed in three places: `TIME` becomes a key that holds the test's time, automatic
-stream ids are made of it, and a TTL is made too long to end by itself: keys go when the test's clock says so. All else
-is the real thing.
+Scripts take their time from the server. In the in-process server that time is a Python function, replaced
+here. On a real server the scripts' text is changed in three places: `TIME` becomes a key that holds the
+test's time, automatic stream ids are made of it, and a TTL is made too long to end by itself: keys go when
+the test's clock says so. All else is the real thing.
 """
 
 import contextlib
+import importlib
 import re
 import time
-import types
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Protocol, TypeVar
 
 import redis.exceptions
-from fakeredis import _helpers
-from fakeredis._socket import _base
-from fakeredis.commands_mixins import server_mixin
-from fakeredis.model import _stream
 
 from capelin.lua import Call
 from tests.support import resp
@@ -33,14 +29,17 @@ START = 1_900_000_000_000
 """When every test begins, ms."""
 
 
-class Refused(Exception):  # noqa: N818 -- a reply, not a mistake of the test
+class Refused(Exception):
     """The server answered with an error."""
 
 
 class Server(Protocol):
     """A Redis with a clock that stands still until it is moved."""
 
-    now: int
+    @property
+    def now(self) -> int:
+        """The time, ms."""
+        ...
 
     def run(self, call: Call[T]) -> T:
         """Run a script; `Refused` when the server answers with an error."""
@@ -84,18 +83,20 @@ class _Clock:
         return getattr(time, name)
 
 
-_PATCHED: tuple[types.ModuleType, ...] = (_helpers, _base, server_mixin, _stream)
+# Where the in-process server asks for the time.
+_PATCHED = ("_helpers", "_socket._base", "commands_mixins.server_mixin", "model._stream")
 
 
 class MemoryServer:
-    """An in-process server. Close it: while it is open, every in-process server of this process has its time."""
+    """An in-process server. Close it: while it is open, every one of this process has its time."""
 
     def __init__(self) -> None:
         self._clock = _Clock()
         self._stack = contextlib.ExitStack()
-        for module in _PATCHED:
+        for name in _PATCHED:
+            module: Any = importlib.import_module(f"fakeredis.{name}")
             self._stack.callback(setattr, module, "time", module.time)
-            module.time = self._clock  # type: ignore[attr-defined]
+            module.time = self._clock
         self._connection = MemoryConnection(f"{SCHEME}scripts-{uuid.uuid4().hex}")
         self._stack.callback(self._connection.close)
 
@@ -166,7 +167,7 @@ class RealServer:
                 self.command("DEL", key)
 
     def _note_ttls(self) -> None:
-        """Remember when keys with a TTL end by the test's clock. All TTLs of these tests are odd numbers of ms."""
+        """Remember when keys with a TTL end by the test's clock. All these TTLs are odd numbers of ms."""
         keys = [key for key in resp.texts(self.command("KEYS", "*")) if key != _CLOCK]
         left = self.pipeline(*[("PTTL", key) for key in keys])
         ends: dict[str, int] = {}
@@ -200,7 +201,7 @@ class RealServer:
 
 
 @contextlib.contextmanager
-def opened(server: Server) -> Iterator[Server]:
+def opened(server: Server) -> Generator[Server]:
     """Close a server at the end of the block."""
     try:
         yield server

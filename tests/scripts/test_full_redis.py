@@ -1,4 +1,4 @@
-"""A Redis at `maxmemory` with `noeviction`: nothing new is accepted, nothing half-written, and the fleet drains."""
+"""A Redis at `maxmemory`: nothing new is accepted, nothing half-written, and the fleet drains."""
 
 from collections.abc import Callable, Iterator
 

@@ -43,7 +43,7 @@ class TestLease:
         assert (lease.epoch, lease.expires_in, lease.owner) == (0, TTL - 1_000, "w1")
 
     @pytest.mark.parametrize(("age", "taken"), [(TTL - 1, False), (TTL, True)])
-    def test_an_expired_one_is_free_at_the_very_moment(self, shard: Shard, age: int, taken: bool) -> None:  # noqa: FBT001
+    def test_an_expired_one_is_free_at_the_very_moment(self, shard: Shard, *, age: int, taken: bool) -> None:
         acquire(shard, "w1")
         shard.advance(age)
         assert (acquire(shard, "w2").epoch > 0) == taken
@@ -139,8 +139,8 @@ class TestFleet:
 
     @pytest.mark.parametrize(("fit", "left"), [(True, {"w2"}), (False, {"w1", "w2"})])
     def test_only_who_is_fit_to_judge_removes_the_silent(
-        self, shard: Shard, fit: bool, left: set[str]
-    ) -> None:  # noqa: FBT001
+        self, shard: Shard, *, fit: bool, left: set[str]
+    ) -> None:
         beat(shard, "w1")
         shard.advance(TTL)
         reply = beat(shard, "w2", fit=fit)

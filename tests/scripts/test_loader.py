@@ -2,21 +2,20 @@
 
 import inspect
 import re
-import struct
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.resources import files
 from pkgutil import iter_modules
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-from lupa.lua51 import LuaRuntime
 
 from capelin import lua
 from capelin.keys import Keys
 from capelin.lua import Call
 from capelin.lua.loader import ScriptError, assemble, load
 from capelin.lua.typed import Transition, checked
+from tests.scripts.lua_globals import KNOWN_TO_REDIS, globals_of
 
 FOLDER = files("capelin.lua")
 SCRIPTS = sorted(file.name.removesuffix(".lua") for file in FOLDER.iterdir() if file.name.endswith(".lua"))
@@ -27,8 +26,8 @@ INCLUDES = sorted(
 )
 MODULES = [import_module(f"{lua.__name__}.{found.name}") for found in iter_modules(lua.__path__)]
 
-# What must work on a full Redis, so that it drains. Each opens with a write that is allowed there, after which Redis lets
-# the rest of the script pass.
+# What must work on a full Redis, so that it drains. Each opens with a write that is allowed there, after
+# which Redis lets the rest of the script pass.
 ALLOWED_WHEN_FULL = {
     "lease_acquire",
     "lease_renew",
@@ -154,6 +153,8 @@ def test_the_shas_of_all_scripts_differ() -> None:
 
 
 class Pair(NamedTuple):
+    """A row."""
+
     uid: str
     token: int
 
@@ -276,76 +277,8 @@ def test_every_declared_key_is_one_of_the_shard_and_all_are_in_its_slot() -> Non
         assert all(key.startswith("capelin:{emails:3}:") for key in keys)
 
 
-# A function of a compiled chunk: what it reads and writes that is neither local nor an upvalue.
-_GETGLOBAL, _SETGLOBAL = 5, 7
-KNOWN_TO_REDIS = {
-    "ARGV", "KEYS", "cjson", "error", "ipairs", "math", "pairs", "pcall", "redis", "string", "table", "tonumber", "type",
-    "unpack",
-}  # fmt: skip
-
-
-class _Chunk:
-    """Reads the globals out of a chunk that Lua 5.1 compiled: names that a script forgot to make local, or misspelt."""
-
-    def __init__(self, dump: bytes) -> None:
-        self._dump, self._at = dump, 12
-        self.read: set[str] = set()
-        self.written: set[str] = set()
-        self._function()
-
-    def _int(self) -> int:
-        return self._unpack("<i")
-
-    def _unpack(self, kind: str) -> Any:
-        [value] = struct.unpack_from(kind, self._dump, self._at)
-        self._at += struct.calcsize(kind)
-        return value
-
-    def _text(self) -> str:
-        length = self._unpack("<Q")
-        text = self._dump[self._at : self._at + max(0, length - 1)]
-        self._at += length
-        return text.decode()
-
-    def _function(self) -> None:
-        self._text()
-        self._at += 2 * 4 + 4
-        code = [self._unpack("<I") for _ in range(self._int())]
-        constants: list[Any] = []
-        for _ in range(self._int()):
-            match self._unpack("<B"):
-                case 0:
-                    constants.append(None)
-                case 1:
-                    constants.append(bool(self._unpack("<B")))
-                case 3:
-                    constants.append(self._unpack("<d"))
-                case _:
-                    constants.append(self._text())
-        for word in code:
-            if word & 0x3F == _GETGLOBAL:
-                self.read.add(constants[word >> 14])
-            if word & 0x3F == _SETGLOBAL:
-                self.written.add(constants[word >> 14])
-        for _ in range(self._int()):
-            self._function()
-        lines = self._int()
-        self._at += 4 * lines
-        for _ in range(self._int()):
-            self._text()
-            self._at += 8
-        for _ in range(self._int()):
-            self._text()
-
-
-def compiled(text: str) -> _Chunk:
-    runtime = LuaRuntime(encoding=None)
-    dump: Any = runtime.eval(b"function(text) return string.dump(assert(loadstring(text))) end")
-    return _Chunk(dump(text.encode()))
-
-
 def test_the_check_for_globals_finds_them_in_inner_functions() -> None:
-    chunk = compiled(
+    chunk = globals_of(
         "local a = 1 local function f() return function() return a + mispelt end end forgotten = f"
     )
     assert chunk.read == {"mispelt"}
@@ -354,6 +287,6 @@ def test_the_check_for_globals_finds_them_in_inner_functions() -> None:
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_no_script_uses_a_name_that_redis_does_not_give_it(name: str) -> None:
-    chunk = compiled(load(name).text)
+    chunk = globals_of(load(name).text)
     assert chunk.read <= KNOWN_TO_REDIS
     assert not chunk.written

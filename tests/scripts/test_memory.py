@@ -1,4 +1,4 @@
-"""What a job costs in Redis's memory while it waits, and what is left of it when its time is over: nothing."""
+"""What a job costs in Redis's memory while it waits, and what is left when its time is over: nothing."""
 
 from typing import TypeVar
 

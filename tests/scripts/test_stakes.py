@@ -92,7 +92,7 @@ class TestRenew:
         assert shard.renew("w1", rows("u1")).next_stake == 0
 
     def test_adopting_gives_what_take_would_have_given(self, shard: Shard) -> None:
-        extra = '{"timeout": 1.5, "headers": "{}", "retry": "{}", "correlation": "c", "batch": "b", "expires_in": 9}'
+        extra = '{"timeout": 1.5, "headers": "{}", "retry": "{}", "correlation": "c", "expires_in": 9}'
         shard.enqueue(NewJob("u1", "a", "d1", "[[1],{}]", "high", extra=extra))
         [taken] = shard.take().jobs
         assert shard.adopt("w1", RunningRow("u1", 1)) == [taken]
@@ -150,7 +150,8 @@ class TestReap:
         shard.enqueue(*[f"n{n}" for n in range(4)], *[NewJob(f"l{n}", "a", priority="low") for n in range(3)])
         shard.take("w1")
         shard.advance(TTL)
-        calls, returned = 0, []
+        calls = 0
+        returned: list[str] = []
         while True:
             reaped = shard.reap(limit=limit)
             calls += 1

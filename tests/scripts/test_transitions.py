@@ -180,7 +180,7 @@ def tear(shard: Shard) -> None:
 
 
 ACTS: dict[str, tuple[Event, Act]] = {
-    "enqueue": (Event.ENQUEUE, lambda shard: submit(shard)),
+    "enqueue": (Event.ENQUEUE, submit),
     "enqueue for later": (Event.ENQUEUE, lambda shard: submit(shard, due="+5")),
     "replace": (Event.REPLACE, lambda shard: submit(shard, "u2", mode="replace")),
     "replace for later": (Event.REPLACE, lambda shard: submit(shard, "u2", mode="replace", due="+5")),
@@ -215,17 +215,21 @@ def event_of(name: str, status: JobStatus | None) -> Event:
     return Event.REPLAY if event is Event.HURRY and status is JobStatus.FAILED else event
 
 
+def status_of(shard: Shard) -> JobStatus | None:
+    status = shard.status("u1")
+    return None if status is None else JobStatus(status)
+
+
 def happen(shard: Shard, way: Act, name: str) -> tuple[JobStatus | None, JobStatus | None]:
     """Return the status before and after."""
     way(shard)
-    before = shard.status("u1")
+    before = status_of(shard)
     ACTS[name][1](shard)
-    after = shard.status("u1")
-    return before and JobStatus(before), after and JobStatus(after)
+    return before, status_of(shard)
 
 
 def same_place(before: JobStatus | None, name: str) -> bool:
-    """Whether an act that is about others may change nothing here although the table has a move for its event."""
+    """Whether an act may change nothing here although the table has a move for its event."""
     return (before, ACTS[name][0]) in {
         (JobStatus.SCHEDULED, Event.DUE),  # a follower has no time
         (JobStatus.SCHEDULED, Event.FREE),  # it follows nobody

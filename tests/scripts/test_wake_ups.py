@@ -62,7 +62,7 @@ def running(shard: Shard, uid: str = "u1", *, key: str = "") -> None:
 
 
 def parked(shard: Shard) -> None:
-    running(shard)
+    running(shard, key="k")
     shard.finish(OutcomeRow("u1", 1, "park"))
 
 
@@ -89,6 +89,11 @@ def with_then(shard: Shard) -> None:
 def with_on_failure(shard: Shard) -> None:
     shard.enqueue(NewJob("u1", "a", extra='{"on_failure": "[\\"b\\",\\"\\",\\"\\"]"}'))
     shard.take("w1")
+
+
+def parked_with_on_failure(shard: Shard) -> None:
+    with_on_failure(shard)
+    shard.finish(OutcomeRow("u1", 1, "park"))
 
 
 def ending(kind: str, **more: str) -> Act:
@@ -123,7 +128,7 @@ APPEARING: dict[str, tuple[Act, Act]] = {
         lambda shard: shard.enqueue(NewJob("u2", "a", unique_key="k", on_duplicate="replace")),
     ),
     "replace a parked job": (
-        lambda shard: (running(shard, key="k"), shard.finish(OutcomeRow("u1", 1, "park"))),
+        parked,
         lambda shard: shard.enqueue(NewJob("u2", "a", unique_key="k", on_duplicate="replace")),
     ),
     "retry at once": (running, ending("retry")),
@@ -138,7 +143,7 @@ APPEARING: dict[str, tuple[Act, Act]] = {
     "then": (with_then, ending("complete")),
     "on_failure": (with_on_failure, ending("dead")),
     "on_failure of a parked job": (
-        lambda shard: (with_on_failure(shard), shard.finish(OutcomeRow("u1", 1, "park"))),
+        parked_with_on_failure,
         too_old,
     ),
 }
@@ -194,7 +199,7 @@ LATER: dict[str, tuple[Act, Callable[[str], Act]]] = {
 @pytest.mark.parametrize("name", LATER)
 @pytest.mark.parametrize(("due", "woken"), [("+499", True), ("+500", False), ("+5000", False)])
 def test_an_owner_with_a_due_time_is_woken_for_earlier_work_only(
-    shard: Shard, name: str, due: str, woken: bool
+    shard: Shard, *, name: str, due: str, woken: bool
 ) -> None:
     before, act = LATER[name]
     before(shard)
