@@ -91,3 +91,26 @@ def test_the_version_is_the_distributions() -> None:
     from importlib.metadata import version
 
     assert capelin.__version__ == version("capelin")
+
+
+def test_clients_import_where_there_is_no_posix() -> None:
+    """Windows has none of these modules, and uvloop neither."""
+    modules = modules_after(
+        """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in {"fcntl", "grp", "pwd", "resource", "termios", "tty", "uvloop"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Absent())
+
+import capelin
+for name in capelin.__all__:
+    getattr(capelin, name)
+import capelin.client, capelin.connection, capelin.testing
+"""
+    )
+    assert "capelin.connection.dial" in modules
+    assert not {"fcntl", "pwd", "uvloop"} & modules
