@@ -66,10 +66,10 @@ async def start_worker(
     while not chosen(worker.id):
         worker = Worker(app, settings=settings, queues=queues, burst=burst)
     local = LocalWorker(worker, asyncio.create_task(worker.run()))
-    ends.push_async_callback(local.stop)
     started = asyncio.create_task(worker.started.wait())
     await asyncio.wait([started, local.task], return_when=asyncio.FIRST_COMPLETED)
     started.cancel()
     if local.task.done():
         await local.task
+    ends.push_async_callback(local.stop)
     return local
