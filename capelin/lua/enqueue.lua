@@ -6,7 +6,8 @@
 -- include: now, shard, streams, wake, place, parking, add
 local LIVE = { scheduled = true, queued = true, running = true, parked = true }
 local OPTIONAL = { 'args', 'priority', 'expires', 'timeout', 'retry', 'retention', 'headers', 'then', 'on_failure', 'digest',
-  'due', 'error', 'parked_by', 'attempt', 'crashes', 'window', 'parent', 'correlation', 'batch', 'delay', 'first', 'max_crashes' }
+  'due', 'error', 'parked_by', 'attempt', 'crashes', 'window', 'parent', 'correlation', 'batch', 'delay', 'first',
+  'max_crashes' }
 
 -- A replaced request leaves no record of its own: this alias, which ends by itself, answers its re-send.
 local function alias(uid, target)
@@ -134,7 +135,9 @@ local extras = {}
 for i = FIRST, #ARGV, STEP do
   local uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate = job(i)
   local ok, fields = pcall(checked, due, extra, unique_for)
-  if not ok then return redis.error_reply('ERR due, extra or unique_for of ' .. uid .. ' makes no sense: nothing was written') end
+  if not ok then
+    return redis.error_reply('ERR due, extra or unique_for of ' .. uid .. ' makes no sense: nothing was written')
+  end
   extras[i] = fields
 end
 

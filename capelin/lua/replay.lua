@@ -2,7 +2,8 @@
 --   of two operators one wins. A job that waits for its time is made due instead.
 -- KEYS: meta, never, wake, scheduled, dlq, *streams
 -- ARGV: uid
--- Reply: {verdict, detail}; verdicts: replayed, hurried, duplicate (detail: who holds the key), refused (detail: status), missing.
+-- Reply: {verdict, detail}; verdicts: replayed, hurried, duplicate (detail: who holds the key), refused (detail: status),
+--   missing.
 -- include: now, shard, streams, wake, place
 local name = record(uid)
 local j = redis.call('HMGET', name, 'status', 'task', 'key', 'place', 'priority', 'window', 'follows')
@@ -15,7 +16,8 @@ if j[1] == 'scheduled' and not j[7] then
   return { 'hurried', '' }
 end
 local entry = string.match(j[4] or '', '^dlq:(.+)$')
-if j[1] ~= 'failed' or not entry then return { 'refused', j[1] } end -- without an entry in the DLQ it is a stub, its arguments gone
+-- Without an entry in the DLQ it is a stub, its arguments gone.
+if j[1] ~= 'failed' or not entry then return { 'refused', j[1] } end
 if j[2] and j[3] and not j[6] then
   local holder = redis.pcall('GET', unique(j[2], j[3]))
   if type(holder) == 'string' and holder ~= uid then

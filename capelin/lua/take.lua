@@ -3,8 +3,8 @@
 --   `older_than` only what waited that long: stealing), 9 (a bad entry is set aside and the batch goes on).
 -- KEYS: meta, never, wake, scheduled, stakes, finished, dlq, *streams
 -- ARGV: worker, count, ttl, waits, older_than, resend_window, default_retention, critical, high, normal, low
--- Reply: {jobs, more, next_due, torn, dropped, expired, the clock}; a job is {uid, place, token, task, digest, args, attempt, crashes,
---   timeout, retry, headers, parent, enqueued, expires, cancel, first, correlation, batch, priority}
+-- Reply: {jobs, more, next_due, torn, dropped, expired, the clock}; a job is {uid, place, token, task, digest, args, attempt,
+--   crashes, timeout, retry, headers, parent, enqueued, expires, cancel, first, correlation, batch, priority}
 -- include: now, shard, streams, wake, place, cancel, aside, start
 redis.call('PERSIST', meta)
 local want = tonumber(count)

@@ -158,9 +158,7 @@ async def test_what_a_member_was_told_of_is_told_to_another_when_the_first_is_go
     name = next(name for name in ghosts if assign("default", 1, [old.id, new.id, name])[0] == old.id)
     ghost = member.to_json().replace(new.id, name)
     await deploy.old.client().connection.run(
-        capelin.lua.fleet_beat(
-            deploy.old.keys, worker=name, member=ghost, ttl=600_000, free=0, judge_until=0
-        )
+        capelin.lua.fleet_beat(deploy.old.keys, worker=name, member=ghost, ttl=600_000, free=0, judge_until=0)
     )
     await wait_until(
         lambda: len(old.worker.heartbeat.members) == 3, description="the old one to know the ghost"

@@ -362,7 +362,7 @@ async def test_a_cancelled_job_is_stopped_within_a_second_on_the_loop_and_in_a_p
             cleaned.append(current_job().id)
 
     app.include(in_processes.tasks)
-    # A long TTL: the inbox tells, not the next renewal. Two processes: a queue has slots as the scarcest kind.
+    # A long TTL: the inbox tells, not the next renewal. Two processes: slots are those of the scarcest kind.
     await running_worker(app, settings=QUICK.model_copy(update={"lease_ttl": 30.0, "cpu": 2}))
     pid = tmp_path / "pid"
     process_job = await app.enqueue(in_processes.hang.job(str(pid)))

@@ -5,7 +5,8 @@ local ENDING = { 'task', 'key', 'window', 'follower', 'waited', 'retention', 'en
 local function end_cancelled(uid, reason)
   local name = record(uid)
   local j = redis.call('HMGET', name, unpack(ENDING))
-  redis.call('HSET', name, 'status', 'cancelled', 'finished', now, 'error', '{"type":"JobCancelled","message":"' .. reason .. '"}')
+  local why = '{"type":"JobCancelled","message":"' .. reason .. '"}'
+  redis.call('HSET', name, 'status', 'cancelled', 'finished', now, 'error', why)
   keep(uid, j[6], j[7], j[5])
   if j[8] then redis.pcall('HDEL', record(j[8]), 'follower') end
   free_key(uid, j[1] or '?', j[2], j[3], j[4])

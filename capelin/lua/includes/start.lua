@@ -11,8 +11,8 @@ end
 local function whole(text) return not text or string.find(text, '^%d+$') ~= nil end
 -- Whether a worker can read the record: what it cannot read would cost it the whole reply.
 local function sound(j)
-  return j[4] and whole(j[3]) and whole(j[7]) and whole(j[8]) and (not j[9] or string.find(j[9], '^[%d.eE+-]+$') and tonumber(j[9]))
-    and whole(j[13]) and whole(j[14]) and whole(j[16])
+  local timeout = not j[9] or (string.find(j[9], '^[%d.eE+-]+$') and tonumber(j[9]))
+  return j[4] and timeout and whole(j[3]) and whole(j[7]) and whole(j[8]) and whole(j[13]) and whole(j[14]) and whole(j[16])
 end
 local function start(uid, place, j)
   local token = (tonumber(j[3]) or 0) + 1
