@@ -109,7 +109,7 @@ async def test_what_the_old_release_cannot_run_waits_parked_and_runs_when_the_ne
     told = [line for line in logged if line["event"] == "a job is parked: this worker cannot run it"]
     assert {line["job"] for line in told} == {job.id for job in jobs}
     new = await deploy.start_new_beside(old)
-    assert [await job.result(timeout=10) for job in jobs] == [result] * 25
+    assert [await job.result(timeout=5) for job in jobs] == [result] * 25
     assert deploy.ledger.starts_of() == {job.id: 1 for job in jobs}
     assert deploy.ledger.workers() == {new.id}
     info = await jobs[0].info()
