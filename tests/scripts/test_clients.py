@@ -212,6 +212,16 @@ class TestPurge:
         assert shard.purge(DeadRow("u1", entry)) == 0
         assert shard.status("u1") == "failed"
 
+    def test_an_entry_of_the_same_uid_that_is_not_the_jobs_place_takes_no_record_with_it(
+        self, shard: Shard
+    ) -> None:
+        stray = shard.server.command("XADD", shard.keys.dlq, f"{shard.now}-1", "j", "u1", "task", "?")
+        shard.advance(1)
+        die(shard)
+        assert shard.purge(DeadRow("u1", str(stray))) == 1
+        assert shard.status("u1") == "failed"
+        assert shard.replay("u1")[0] == Replayed.REPLAYED
+
 
 class TestProgress:
     """A running start says how far it is."""
