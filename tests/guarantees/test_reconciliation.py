@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from capelin import Capelin, Tasks
+from capelin.keys import shard_of
 from capelin.lua.loader import load
 from capelin.settings import Settings
 from tests.support.census import take_census
@@ -29,6 +30,8 @@ JOBS = 10
 SETTINGS = Settings(lease_ttl=TTL, block=4.0)
 ADOPTS = "adopts starts whose delivery was lost"
 HANDED_BACK = "starts whose delivery was lost are handed back"
+
+PENDING = "local p = redis.pcall('XPENDING', KEYS[1], 'workers') return p.err and 0 or p[1]"
 
 group = Tasks()
 Logged = list[MutableMapping[str, Any]]
@@ -93,12 +96,12 @@ async def test_starts_whose_delivery_was_lost_are_adopted_with_their_first_token
 
 async def test_a_late_reply_finds_its_starts_adopted(world: World, logged: Logged) -> None:
     consumer = world.worker.worker.consumer
-    await consumer.settled()
     enqueuing = asyncio.create_task(
         world.client.enqueue([note.options(shard_key="x").job(number) for number in range(JOBS)])
     )
-    while not consumer.asked:  # noqa: ASYNC110 -- every turn of the loop counts
+    while not (consumer.asked and delivered(world.server)):  # noqa: ASYNC110 -- every turn of the loop counts
         await asyncio.sleep(0)
+    assert consumer.begun == 0
     # The reply of a take is on its way to this event loop, which is blocked; the heartbeat's thread is not.
     time.sleep(1.5 * TTL)  # noqa: ASYNC251
     jobs = await enqueuing
@@ -106,6 +109,17 @@ async def test_a_late_reply_finds_its_starts_adopted(world: World, logged: Logge
     assert sum(line["jobs"] for line in logged if line["event"] == ADOPTS) > 0
     assert world.ledger.starts() == {(job.id, 1): 1 for job in jobs}
     assert take_census(world.server).misplaced == []
+
+
+def delivered(server: RedisServer) -> bool:
+    """Whether the take that is on its way delivers the jobs; blocks the event loop until that is certain."""
+    stream = f"capelin:{{default:{shard_of('x', SHARDS)}}}:stream:normal"
+    with server.connect() as redis:
+        for _ in range(200):
+            waiting, started = redis("XLEN", stream), redis("EVAL", PENDING, 1, stream)
+            if started or not waiting:
+                return bool(started)
+    return False
 
 
 async def test_a_worker_that_ends_hands_back_starts_whose_delivery_was_lost(
