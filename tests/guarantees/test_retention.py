@@ -232,3 +232,21 @@ async def test_a_dead_workers_name_goes_with_its_jobs(
     await wait_until(lambda: left_behind(redis_server) == [], description="the job to run and be gone")
     await worker.stop()
     assert consumers(redis_server) == []
+
+
+async def test_a_worker_that_stops_takes_its_name_off_every_shard(
+    *,
+    app: Capelin[None],
+    redis_server: RedisServer,
+    running_worker: RunningWorker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upkeep, "_RETAIN_EVERY", 600.0)  # so that no owner removes the streams themselves
+    worker = await running_worker(app)
+    jobs = await app.enqueue([app.tasks["keep"].options(shard_key=str(n)).job(n) for n in range(100)])
+    assert [await job.result(timeout=10) for job in jobs] == list(range(100))
+    assert len(consumers(redis_server)) == SHARDS
+    await worker.stop()
+    assert consumers(redis_server) == []
+    stakes = [app.keys.shard("default", shard).stakes for shard in range(SHARDS)]
+    assert redis_server.command("EXISTS", *stakes) == 0

@@ -82,8 +82,7 @@ async def migrate(cluster: RedisCluster, key: str, *, pause: float) -> None:
 async def test_nothing_is_lost_and_nothing_runs_twice_while_slots_move_under_load(
     app: Capelin[None], cluster: RedisCluster, running_worker: RunningWorker, ledger: Ledger
 ) -> None:
-    for _ in range(2):
-        await running_worker(app)
+    workers = [await running_worker(app) for _ in range(2)]
     jobs: list[Job[Any]] = []
     moving = True
 
@@ -102,9 +101,13 @@ async def test_nothing_is_lost_and_nothing_runs_twice_while_slots_move_under_loa
     for shard in moved:
         long = shard is moved[2]
         begun = set(ledger.starts_of())
+        rounds = [worker.worker.heartbeat.rounds for worker in workers]
         await migrate(cluster, shard.meta, pause=1.6 if long else 0.4)  # 1.6: longer than the TTL
         meanwhile = set(ledger.starts_of()) - begun
         assert {JobId.parse(job).shard for job in meanwhile} >= set(range(SHARDS)) - {shard.shard}
+        if long:  # nobody's renewals of other shards waited for this one
+            done = [worker.worker.heartbeat.rounds for worker in workers]
+            assert all(now - then >= 4 for now, then in zip(done, rounds, strict=True))
     await migrate(cluster, app.keys.fleet_members, pause=0.4)
     moving = False
     await asyncio.gather(*enqueuers)
