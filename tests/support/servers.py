@@ -168,9 +168,15 @@ class RedisServer:
         return set(texts(self.command("KEYS", "*")))
 
     def flush(self) -> None:
-        """Remove every key and every loaded script: the next test meets a new server."""
+        """Remove every key, loaded script, count and connection: the next test meets a new server."""
         with self.connect() as redis:
-            redis.pipeline(("FLUSHALL",), ("SCRIPT", "FLUSH"))
+            redis.pipeline(
+                ("FLUSHALL",),
+                ("SCRIPT", "FLUSH"),
+                ("CONFIG", "RESETSTAT"),
+                ("CLIENT", "KILL", "TYPE", "normal"),
+                ("CLIENT", "KILL", "TYPE", "pubsub"),
+            )
 
     def _alive(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
