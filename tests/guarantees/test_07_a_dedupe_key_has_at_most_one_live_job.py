@@ -437,6 +437,25 @@ async def test_a_follower_waits_for_all_attempts_of_the_first(
     assert stage.shown == ["first", "first", "first", "second"]
 
 
+async def test_a_job_between_two_attempts_gets_its_one_follower_too(
+    stage: Stage, running_worker: RunningWorker
+) -> None:
+    stage.endings["first"] = [Retry(delay=0.3)]
+    stage.gate.set()
+    await running_worker(stage.app)
+    first = await stage.follow("first")
+
+    async def waits() -> bool:
+        return await first.status() is JobStatus.SCHEDULED
+
+    await wait_until(waits, description="the job to wait for its next attempt")
+    follower, more = await stage.follow("second"), await stage.follow("third")
+    assert (follower.duplicate, more.duplicate) == (False, True)
+    assert first.id != follower.id == more.id
+    assert await follower.result(timeout=10) == "second"
+    assert stage.shown == ["first", "first", "second"]
+
+
 async def test_a_follower_inherits_the_key(stage: Stage, running_worker: RunningWorker) -> None:
     await running_worker(stage.app)
     first = await stage.follow("first")

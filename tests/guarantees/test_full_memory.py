@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tenacity import stop_after_attempt, wait_none
 
-from capelin import Capelin, RetryPolicy
+from capelin import Capelin, RetryPolicy, lua
 from capelin.admin.access import open_access
 from capelin.admin.queues import resume_queue
 from capelin.errors import EnqueueError, QueueFull, RedisRefused
@@ -27,6 +27,7 @@ from tests.support.workers import QUICK, LocalWorker, RunningWorker
 Lines = list[MutableMapping[str, Any]]
 PAYLOAD = "x" * 50_000
 MEMORY = "12mb"
+SHARDS = 8
 
 
 async def enqueue_for_ever(app: Capelin[None], text: str, jobs: list[Job[Any]]) -> None:
@@ -55,6 +56,9 @@ def make_app(server: RedisServer, ledger: Ledger) -> Capelin[None]:
     async def measure(text: str) -> int:
         return len(text)
 
+    @app.task(queue="new")  # which nobody has used yet
+    async def unused() -> None: ...
+
     @app.task(retry=RetryPolicy(stop=stop_after_attempt(2), wait=wait_none()))
     async def fail(text: str) -> int:
         raise ValueError(len(text))
@@ -67,18 +71,22 @@ def waited(server: RedisServer) -> int:
     return sum("waited" in job.record for job in take_census(server).jobs.values())
 
 
+def owned(workers: list[LocalWorker]) -> int:
+    """How many shards of the queue that fills up these workers own."""
+    shards = [shard for worker in workers for shard in worker.worker.ownership.shards]
+    return sum(shard.queue == "default" for shard in shards)
+
+
 @pytest.mark.parametrize("joined", ["before", "after"])
 async def test_enqueue_is_refused_the_fleet_drains_and_then_enqueue_works_again(
     own_redis: OwnRedis, running_worker: RunningWorker, ledger: Ledger, logged: Lines, joined: str
 ) -> None:
     server = own_redis(maxmemory=MEMORY)
     async with make_app(server, ledger) as app:
-        workers: list[LocalWorker] = []
-        if joined == "before":
-            # They wait for work in a queue that is paused, while it fills up.
-            workers = [await running_worker(app) for _ in range(2)]
-            for shard in range(8):
-                server.command("HSET", app.keys.shard("default", shard).meta, "paused", "1")
+        await app.client().queues.open(["default"])
+        for shard in range(SHARDS):  # what fills the queue stays there until the workers are ready
+            await app.client().connection.run(lua.pause(app.keys.shard("default", shard), since=1))
+        workers = [await running_worker(app) for _ in range(2)] if joined == "before" else []
         failing = [await app.tasks["fail"].enqueue(PAYLOAD) for _ in range(5)]
         jobs = failing + await fill(app)
         census = take_census(server)
@@ -86,12 +94,14 @@ async def test_enqueue_is_refused_the_fleet_drains_and_then_enqueue_works_again(
         assert census.statuses == {"queued": len(jobs)}
         assert set(census.jobs) == {job.id for job in jobs}
         assert census.misplaced == []
-        assert ledger.starts() == {}
-        if joined == "before":
-            async with open_access(server.url, prefix="capelin", settings=QUICK) as access:
-                assert await resume_queue(access, "default")
-        else:
+        if joined == "after":
             workers = [await running_worker(app) for _ in range(2)]
+        await wait_until(lambda: owned(workers) == SHARDS, description="the workers to own the shards")
+        with pytest.raises(EnqueueError):  # still full
+            await app.tasks["measure"].enqueue(PAYLOAD)
+        assert ledger.starts() == {}
+        async with open_access(server.url, prefix="capelin", settings=QUICK) as access:
+            assert await resume_queue(access, "default")
         await wait_until(
             lambda: take_census(server).statuses == {"completed": len(jobs) - 5, "failed": 5},
             description="the fleet to drain",
