@@ -26,6 +26,7 @@ from capelin.workers.farewell import Farewell
 from capelin.workers.fleet import Member, read_members, wanted_shards
 from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
+from capelin.workers.reconciliation import Reconciliation
 from capelin.workers.running import Running
 from capelin.workers.stall import Stall
 from capelin.workers.trust import Trust
@@ -33,7 +34,7 @@ from capelin.workers.upkeep import Upkeep
 
 log = structlog.get_logger("capelin.worker")
 
-_ROUNDS_UNTIL_SURE = 3
+_INTERVALS_UNTIL_SURE = 3
 EXIT_STALLED = 70
 
 
@@ -89,7 +90,6 @@ class Heartbeat:
         self._layouts = dict(layouts)
         self._ownership = ownership
         self._running = running
-        self._unanswered = uncertain
         self._listener = listener
         self._post = post
         self._free_slots = free_slots
@@ -100,12 +100,10 @@ class Heartbeat:
         self._upkeep = Upkeep(
             limits, self._layouts, worker=member.id, found_parked=partial(post, listener.found_parked)
         )
+        self._reconciliation = Reconciliation(uncertain, patience=_INTERVALS_UNTIL_SURE * interval)
         self._farewell = Farewell(limits, self._layouts, worker=member.id)
         self._version = -1
         self._wanted: set[ShardKeys] = set()
-        self._staked: set[ShardKeys] = set()
-        self._unsure: dict[ShardKeys, int] = {}
-        self._unknown: dict[ShardKeys, set[tuple[str, int]]] = {}
         self._poke = asyncio.Event()
         self._turn = asyncio.Lock()
         self._gave_up = False
@@ -222,9 +220,7 @@ class Heartbeat:
 
     async def _renew(self, connection: Connection, *, stalled: bool) -> None:
         running = self._running.by_shard()
-        while self._unanswered:
-            self._unsure[self._unanswered.popleft()] = _ROUNDS_UNTIL_SURE
-        shards = list(dict.fromkeys([*self._ownership.shards, *running, *self._unsure, *self._staked]))
+        shards = list(dict.fromkeys([*self._ownership.shards, *running, *self._reconciliation.shards()]))
         calls: list[Call[Any]] = []
         member = self._joins and not stalled and not self._leaving
         if member:
@@ -244,7 +240,7 @@ class Heartbeat:
                 worker=self._member.id,
                 ttl=self._limits.ttl,
                 epoch=self._ownership.epoch(shard),
-                staked=shard in self._unsure,
+                staked=self._reconciliation.unsure(shard),
                 running=running.get(shard, []),
             )
             for shard in shards
@@ -290,35 +286,19 @@ class Heartbeat:
             self._post(self._listener.lost_starts, shard, [(uid, tokens[uid]) for uid in renewed.lost])
         if renewed.cancelled:
             self._post(self._listener.cancel_asked, shard, renewed.cancelled)
-        if renewed.pending:
-            self._staked.add(shard)
-        else:
-            self._staked.discard(shard)
         self._upkeep.saw_stake(shard, renewed.next_stake)
-        await self._adopt(connection, shard, set(renewed.unknown))
+        adopted = self._reconciliation.read(shard, renewed)
+        # When the worker leaves it is too late to begin anything: they are handed back when it signs off.
+        if adopted and not self._leaving:
+            await self._adopt(connection, shard, adopted)
 
-    async def _adopt(self, connection: Connection, shard: ShardKeys, unknown: set[tuple[str, int]]) -> None:
-        """What Redis holds running for us and we did not know in two renewals running is ours, whatever the
-        cause.
-        """
-        twice = unknown & self._unknown.get(shard, set())
-        if unknown:
-            self._unknown[shard] = unknown - twice
-            self._unsure[shard] = _ROUNDS_UNTIL_SURE
-        else:
-            self._unknown.pop(shard, None)
-            if shard in self._unsure:
-                self._unsure[shard] -= 1
-                if self._unsure[shard] <= 0:
-                    del self._unsure[shard]
-        if unknown and self._leaving:
-            # Too late to begin anything: they are handed back when the worker signs off.
-            return
-        if twice:
-            rows = [RunningRow(uid, token) for uid, token in twice]
-            deliveries = await connection.run(lua.adopt(shard, worker=self._member.id, running=rows))
-            log.warning("adopts starts whose delivery was lost", shard=str(shard), jobs=len(deliveries))
-            self._post(self._listener.adopted, shard, deliveries)
+    async def _adopt(
+        self, connection: Connection, shard: ShardKeys, starts: Iterable[tuple[str, int]]
+    ) -> None:
+        rows = [RunningRow(uid, token) for uid, token in starts]
+        deliveries = await connection.run(lua.adopt(shard, worker=self._member.id, running=rows))
+        log.warning("adopts starts whose delivery was lost", shard=str(shard), jobs=len(deliveries))
+        self._post(self._listener.adopted, shard, deliveries)
 
     async def _settle_ownership(self, connection: Connection) -> None:
         owned = set(self._ownership.shards)

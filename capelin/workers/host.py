@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from capelin.connection import Connection
+from capelin.errors import CapelinError
 from capelin.workers.heartbeat import Heartbeat
 
 log = structlog.get_logger("capelin.worker")
@@ -112,7 +113,13 @@ class ThreadHost(Host):
         async def run() -> None:
             await step(self._connection)
 
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run(), self._loop))
+        running = run()
+        try:
+            future = asyncio.run_coroutine_threadsafe(running, self._loop)
+        except RuntimeError as error:  # its loop is closed: it died of a bug, and the worker is ending
+            running.close()
+            raise CapelinError("the heartbeat has ended") from error
+        await asyncio.wrap_future(future)
 
     async def stop(self) -> None:
         if self._thread is None or not self._thread.is_alive():

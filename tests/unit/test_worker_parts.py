@@ -1,16 +1,17 @@
 """The small parts of a worker that need no Redis: the table of starts, trust, stalls, and how to take."""
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
 
 from capelin.keys import Keys, ShardKeys
-from capelin.lua import Delivery, Taken
+from capelin.lua import Delivery, Renewed, Taken
 from capelin.settings import Settings
 from capelin.workers.limits import Limits
 from capelin.workers.ready import Ready
+from capelin.workers.reconciliation import Reconciliation
 from capelin.workers.running import Running, Start, Stop
 from capelin.workers.slots import Room, Slots
 from capelin.workers.stall import Stall
@@ -27,8 +28,10 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1_000.0
+        self.step = 0.0  # how much later it is each time that somebody looks, as with real clocks
 
     def __call__(self) -> float:
+        self.now += self.step
         return self.now
 
 
@@ -74,6 +77,63 @@ class TestRunning:
         assert found is not None
         assert found.token == 2
         assert not running.add(start(token=1))
+
+
+class TestReconciliation:
+    """What renewals say of starts whose delivery was lost."""
+
+    PATIENCE = 6.0
+
+    @pytest.fixture
+    def unanswered(self) -> deque[ShardKeys]:
+        return deque()
+
+    @pytest.fixture
+    def book(self, unanswered: deque[ShardKeys], clock: Clock) -> Reconciliation:
+        clock.step = 1e-6
+        return Reconciliation(unanswered, patience=self.PATIENCE, clock=clock)
+
+    def said(self, *unknown: tuple[str, int], pending: int = 0) -> Renewed:
+        return Renewed(
+            lease="none",
+            lost=[],
+            cancelled=[],
+            unknown=list(unknown),
+            pending=pending,
+            next_stake=None,
+            now=0,
+        )
+
+    def test_a_start_is_adopted_when_two_renewals_running_missed_it(self, book: Reconciliation) -> None:
+        assert book.read(SHARD, self.said(("a", 1), pending=1)) == set()
+        assert book.read(SHARD, self.said(("a", 1), ("b", 1), pending=2)) == {("a", 1)}
+        assert book.read(SHARD, self.said(("a", 2), ("b", 1), pending=2)) == {("b", 1)}
+        assert book.read(OTHER, self.said(("a", 2), pending=1)) == set(), "another shard's is another job"
+
+    def test_a_reply_that_came_meanwhile_ends_it(self, book: Reconciliation) -> None:
+        book.read(SHARD, self.said(("a", 1), pending=1))
+        assert book.read(SHARD, self.said(pending=1)) == set()
+        assert book.read(SHARD, self.said(("a", 1), pending=1)) == set()
+
+    def test_a_shard_whose_take_was_not_answered_keeps_a_stake_for_as_long_as_the_take_may_come(
+        self, book: Reconciliation, unanswered: deque[ShardKeys], clock: Clock
+    ) -> None:
+        unanswered.append(SHARD)
+        # However often renewals are hurried.
+        for _ in range(10):
+            assert book.shards() == [SHARD]
+            assert book.unsure(SHARD)
+            book.read(SHARD, self.said())
+        clock.now += self.PATIENCE + 1
+        book.read(SHARD, self.said())
+        assert not book.unsure(SHARD)
+        assert book.shards() == []
+
+    def test_a_shard_with_something_pending_is_renewed(self, book: Reconciliation) -> None:
+        book.read(SHARD, self.said(pending=1))
+        assert book.shards() == [SHARD]
+        book.read(SHARD, self.said())
+        assert book.shards() == []
 
 
 class TestTrust:
