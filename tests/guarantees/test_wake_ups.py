@@ -77,6 +77,7 @@ async def test_an_idle_fleet_says_no_more_than_its_timers_explain(redis_server: 
         "retain": SHARDS * times(IDLE, 10),  # each shard, by its owner
         "reap": SHARDS,  # a new owner looks once for what the last one left, as soon as it may judge
         "SCRIPT": WORKERS * 4,  # their texts, when one is first used on a connection
+        "CLIENT": WORKERS * 3,  # a wait gets a connection, named and known; one for other shards is ended
         "probe": round(min(SETTINGS.steal_budget, 20 * SHARDS) * IDLE * 1.1),  # 20 a second and shard
     }
     assert set(said) <= set(bounds), "an idle fleet says something that no timer explains"
