@@ -12,6 +12,8 @@ from capelin.names import check_name
 from capelin.priority import STREAMS
 
 GROUP = "workers"
+LEADER = "leader"
+"""The name of the scheduler's lease."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,10 @@ class ShardKeys:
     @cached_property
     def lease(self) -> str:
         return f"{self.base}:lease"
+
+    @cached_property
+    def ticks(self) -> str:
+        return f"{self.base}:ticks"
 
     @cached_property
     def stakes(self) -> str:
@@ -123,6 +129,54 @@ class Keys:
     @property
     def fleet_free(self) -> str:
         return f"{self.prefix}:{{fleet}}:free"
+
+    def lease(self, name: str) -> str:
+        """The lease of that name; the leader's lies in the slot of the schedules, which it fences."""
+        return f"{self._schedules}:lease" if name == LEADER else f"{self.prefix}:{{lease:{name}}}:lease"
+
+    def lease_state(self, name: str) -> str:
+        """What a singleton keeps, in the slot of the lease that fences it."""
+        return f"{self.prefix}:{{lease:{name}}}:state"
+
+    @property
+    def _schedules(self) -> str:
+        return f"{self.prefix}:{{schedules}}"
+
+    @property
+    def schedules_lease(self) -> str:
+        return self.lease(LEADER)
+
+    @property
+    def schedules_items(self) -> str:
+        return f"{self._schedules}:items"
+
+    @property
+    def schedules_states(self) -> str:
+        return f"{self._schedules}:states"
+
+    @property
+    def schedules_intents(self) -> str:
+        return f"{self._schedules}:intents"
+
+    @property
+    def schedules_paused(self) -> str:
+        return f"{self._schedules}:paused"
+
+    @property
+    def schedules_declared(self) -> str:
+        return f"{self._schedules}:declared"
+
+    @property
+    def schedules_beats(self) -> str:
+        return f"{self._schedules}:beats"
+
+    @property
+    def schedules_meta(self) -> str:
+        return f"{self._schedules}:meta"
+
+    @property
+    def singletons(self) -> str:
+        return f"{self._schedules}:singletons"
 
     def inbox(self, worker: str) -> str:
         return f"{self.prefix}:inbox:{worker}"

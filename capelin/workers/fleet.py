@@ -22,6 +22,9 @@ class Member:
         tasks: The tasks it can run, with the digest of each signature.
         started: ms since the epoch, by its own clock; for display.
         slots: How many jobs it runs at a time.
+        release: Digest of the schedules and singletons that its release declares; see ``scheduler.releases``.
+        singletons: Those that it may host; none for a worker that does not stand for leases.
+        candidate: Whether it may lead the scheduler.
     """
 
     id: str
@@ -33,6 +36,9 @@ class Member:
     queues: tuple[str, ...]
     slots: int
     tasks: Mapping[str, str]
+    release: str = ""
+    singletons: tuple[str, ...] = ()
+    candidate: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
@@ -42,8 +48,9 @@ class Member:
         """Read a record; None for one that this release cannot read."""
         try:
             raw: dict[str, Any] = json.loads(text)
-            known = {name: raw[name] for name in cls.__dataclass_fields__}
+            known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
             known["queues"] = tuple(known["queues"])
+            known["singletons"] = tuple(known.get("singletons", ()))
             return cls(**known)
         except (ValueError, KeyError, TypeError):
             return None

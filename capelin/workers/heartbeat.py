@@ -50,6 +50,28 @@ class Listener(Protocol):
     def found_parked(self, shard: ShardKeys, rows: list[ParkedRow]) -> None: ...
 
 
+class Passenger(Protocol):
+    """What else lives on the heartbeat: leases of its own, renewed in the worker's rhythm. Called on the
+    heartbeat's loop.
+    """
+
+    async def round(
+        self, connection: Connection, members: Mapping[str, Member], *, standing: bool
+    ) -> float | None:
+        """Renew what is held. If ``standing`` (the event loop makes progress, and the worker stays), take what
+        is free. Returns the moment (``time.monotonic``) by which it wants another round, if it matters.
+        """
+        ...
+
+    async def give_up(self, connection: Connection, *, why: str) -> None:
+        """Give up what is held, at once."""
+        ...
+
+    async def close(self) -> None:
+        """The heartbeat ends: end what runs on its loop."""
+        ...
+
+
 class Heartbeat:
     """Renewals of one worker.
 
@@ -60,6 +82,7 @@ class Heartbeat:
         uncertain: Shards of takes that were not answered; the consumer appends, the heartbeat removes.
         joins: Whether the worker is a member of the fleet; one that only drains what is there keeps its
             stakes and no more.
+        passengers: What else lives on it.
     """
 
     def __init__(
@@ -80,6 +103,7 @@ class Heartbeat:
         progressed: Callable[[], float],
         free_slots: Callable[[], int],
         joins: bool = True,
+        passengers: Sequence[Passenger] = (),
     ) -> None:
         self._keys = keys
         self._member = member
@@ -94,6 +118,7 @@ class Heartbeat:
         self._post = post
         self._free_slots = free_slots
         self._joins = joins
+        self._passengers = passengers
         self.members: dict[str, Member] = {}
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
         self._stall = Stall(progressed)
@@ -124,6 +149,8 @@ class Heartbeat:
             await self._renew_for_ever(connection)
         finally:
             watching.cancel()
+            for passenger in self._passengers:
+                await passenger.close()
 
     async def _renew_for_ever(self, connection: Connection) -> None:
         # Short enough that after an outage all have renewed before anybody may judge.
@@ -169,18 +196,37 @@ class Heartbeat:
         if stalled:
             await self.give_up(connection, why="the event loop makes no progress")
         await self._renew(connection, stalled=stalled)
-        if stalled or self._leaving or not self._joins:
-            return
+        standing = not (stalled or self._leaving) and self._joins
+        if standing:
+            await self._settle_and_judge(connection)
+        await self._carry_passengers(connection, standing=standing)
+
+    async def _settle_and_judge(self, connection: Connection) -> None:
         await self._settle_ownership(connection)
         self._look_at_failures()
         due = await self._upkeep.run(connection, self._ownership.shards, self.trust)
         if due is not None:
             self._next_at = min(self._next_at, due)
 
+    async def _carry_passengers(self, connection: Connection, *, standing: bool) -> None:
+        for passenger in self._passengers:
+            try:
+                due = await passenger.round(connection, self.members, standing=standing)
+            except CapelinError as error:  # their part of Redis may be away; the worker's is not
+                log.warning("leases could not be looked after", error=str(error))
+                due = time.monotonic() + self._interval / 4
+            if due is not None:
+                self._next_at = min(self._next_at, due)
+
     async def give_up(self, connection: Connection, *, why: str) -> None:
         """Give up leases and the place in the fleet, at once; stakes stay, so that what runs is not run
         twice.
         """
+        for passenger in self._passengers:
+            try:
+                await passenger.give_up(connection, why=why)
+            except CapelinError as error:
+                log.warning("leases could not be given up; they end by themselves", error=str(error))
         owned = self._ownership.shards
         if not owned and self._version == -1:
             return
