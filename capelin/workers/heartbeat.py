@@ -58,8 +58,8 @@ class Passenger(Protocol):
     async def round(
         self, connection: Connection, members: Mapping[str, Member], *, standing: bool
     ) -> float | None:
-        """Renew what is held. If ``standing`` (the event loop makes progress, and the worker stays), take what
-        is free. Returns the moment (``time.monotonic``) by which it wants another round, if it matters.
+        """Renew what is held. If ``standing`` (the event loop makes progress, the worker stays), take what is
+        free. Returns the moment (``time.monotonic``) by which it wants another round, if it matters.
         """
         ...
 
