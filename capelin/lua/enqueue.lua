@@ -1,9 +1,11 @@
 -- enqueue: writes jobs, all or none of them. Keeps: 1 (nothing accepted is lost), 6 (a re-sent request is recognised by its
---   uid), 7 (dedupe). At `maxmemory` it is refused before the first write.
--- KEYS: meta, never, wake, scheduled, *streams
+--   uid), 7 (dedupe), 8 (a tick is enqueued once). At `maxmemory` it is refused before the first write.
+-- KEYS: meta, never, wake, scheduled, ticks, *streams
 -- ARGV: most, resend_window, *job(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
--- Reply: a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced, follower. Or the text 'full'.
+-- Reply: a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced, follower, late. Or the text
+--   'full'. An `extra` with `schedule` and `tick` is a tick's job: it is written once, and not after `not_after` (ms).
 -- include: now, shard, streams, wake, place, parking, add
+local TICKS_REMEMBERED = 30 * 86400 * 1000
 local LIVE = { scheduled = true, queued = true, running = true, parked = true }
 local OPTIONAL = { 'args', 'priority', 'expires', 'timeout', 'retry', 'retention', 'headers', 'then', 'on_failure', 'digest',
   'due', 'error', 'parked_by', 'attempt', 'crashes', 'window', 'parent', 'correlation', 'batch', 'delay', 'first',
@@ -92,8 +94,26 @@ local function decide(uid, task, unique_key, on_duplicate)
   return on_duplicate == 'follow' and 'duplicate' or 'replace', holder
 end
 
+-- The newest tick of each schedule that was decided here outlives the tick's job: a leader that comes back late, or another after
+-- it, learns that there is nothing left to enqueue, however short the record was kept.
+local PASSED_OVER = '.5' -- after the tick: it came to no job, since another held the key
+local function settled(extra)
+  local newest = redis.call('HGET', ticks, extra.schedule)
+  if newest == extra.tick .. PASSED_OVER then return 'duplicate' end
+  if newest and tonumber(newest) >= tonumber(extra.tick) then return 'again' end
+  if now > tonumber(extra.not_after) then return 'late' end
+  extra.not_after = nil
+  redis.call('HSET', ticks, extra.schedule, extra.tick)
+  redis.call('PEXPIRE', ticks, TICKS_REMEMBERED)
+end
+
 local function submit(extra, uid, task, digest, args, priority, due, _, unique_key, unique_for, on_duplicate)
+  if extra.tick then
+    local verdict = settled(extra)
+    if verdict then return { verdict, uid } end
+  end
   local verdict, target = decide(uid, task, unique_key, on_duplicate)
+  if verdict == 'duplicate' and extra.tick then redis.call('HSET', ticks, extra.schedule, extra.tick .. PASSED_OVER) end
   if verdict == 'again' or verdict == 'duplicate' then return { verdict, target } end
   if verdict == 'known' then return { 'replaced', target } end
   if unique_key ~= '' then
@@ -129,6 +149,7 @@ local function checked(due, extra, unique_for)
     if type(name) ~= 'string' or type(value) ~= 'string' and type(value) ~= 'number' then error(name) end
   end
   if fields.expires_in and not tonumber(fields.expires_in) then error(fields.expires_in) end
+  if fields.tick and not (fields.schedule and tonumber(fields.tick) and tonumber(fields.not_after)) then error(fields.tick) end
   return fields
 end
 local extras = {}

@@ -27,6 +27,22 @@ class Submitted(StrEnum):
     DUPLICATE = "duplicate"
     REPLACED = "replaced"
     FOLLOWER = "follower"
+    LATE = "late"
+
+
+class ScheduleVerdict(StrEnum):
+    """What became of a schedule that was put, dropped, paused or resumed."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    SAME = "same"
+    DECLARED = "declared"
+    TAKEN = "taken"
+    REMOVED = "removed"
+    RETIRED = "retired"
+    MISSING = "missing"
+    PAUSED = "paused"
+    RESUMED = "resumed"
 
 
 class Verdict(StrEnum):
@@ -67,6 +83,8 @@ class Delivery(NamedTuple):
         attempt: Failed attempts so far; this start is attempt ``attempt + 1``.
         timeout: Seconds, when the job overrides its task.
         first: When its first start was, ms, once it has failed.
+        schedule: The schedule that it is a run of; empty for none.
+        tick: The tick that it is the run of, ms; None for none, or for one that a person triggered.
     """
 
     uid: str
@@ -87,6 +105,8 @@ class Delivery(NamedTuple):
     first: int | None
     correlation: str
     batch: str
+    schedule: str
+    tick: int | None
     priority: str
 
     @property
@@ -98,7 +118,7 @@ class Delivery(NamedTuple):
 def delivery(raw: Sequence[Any]) -> Delivery:
     """Read one job of a reply."""
     uid, place, token, task, digest, args, attempt, crashes, timeout, retry, *rest = raw
-    headers, parent, enqueued, expires, cancel, first, correlation, batch, priority = rest
+    headers, parent, enqueued, expires, cancel, first, correlation, batch, schedule, tick, priority = rest
     return Delivery(
         text(uid),
         text(place),
@@ -118,6 +138,8 @@ def delivery(raw: Sequence[Any]) -> Delivery:
         int(first) if first else None,
         text(correlation),
         text(batch),
+        text(schedule),
+        int(tick) if tick else None,
         text(priority) or "normal",
     )
 

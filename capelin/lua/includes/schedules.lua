@@ -1,0 +1,16 @@
+-- include: now
+-- schedules: a schedule is stored as JSON {rev, since, retired, app, source, timing, def}; `def` is text that scripts do not read.
+--   since: ticks after this moment are owed; retired: the moment at which it left its app's code.
+local function read_item(name)
+  local text = redis.call('HGET', schedules_items, name)
+  if not text then return nil end
+  local ok, item = pcall(cjson.decode, text)
+  if not ok or type(item) ~= 'table' then return nil end
+  return item
+end
+local function write_item(name, item)
+  item.rev = redis.call('HINCRBY', schedules_meta, 'version', 1)
+  redis.call('HSET', schedules_items, name, cjson.encode(item))
+end
+-- Who is to look at what changed: the leader, if there is one.
+local function leader() return redis.call('HGET', lease, 'owner') or '' end
