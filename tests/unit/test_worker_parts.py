@@ -42,7 +42,8 @@ def clock() -> Clock:
 
 def start(token: int = 1, uid: str = "a", shard: ShardKeys = SHARD) -> Start:
     delivery = Delivery(
-        uid, "4:1-1", token, "task", "", b"", 0, 0, None, "", None, "", 0, None, False, None, "", "", "", None, "normal"
+        uid, "4:1-1", token, "task", "", b"", 0, 0, None, "", None,
+        "", 0, None, False, None, "", "", "", None, "normal",
     )  # fmt: skip
     return Start(shard, delivery)
 
