@@ -6,7 +6,6 @@ from typing import Any
 
 from capelin.context import JobContext, current_job
 from capelin.durations import milliseconds
-from capelin.keys import ShardKeys
 from capelin.lua import NewJob
 from capelin.priority import Priority
 from capelin.requests import JobRequest
@@ -28,20 +27,18 @@ class Rows:
         self._describe = describe
         self._plain: dict[tuple[Any, ...], str] = {}
 
-    def row(self, request: JobRequest[Any], shard: ShardKeys, uid: str, origin: Mapping[str, str]) -> NewJob:
+    def row(self, request: JobRequest[Any], uid: str, origin: Mapping[str, str]) -> NewJob:
         """Return one request as a row.
 
         Args:
             request: What was asked for.
-            shard: Where the job will live.
             uid: The job's uid.
             origin: Fields that say where it comes from: see ``origin``.
         """
         if origin or request.headers or request.then is not None:
-            fields = {**self._fields(request), **origin}
+            fields = {**origin, **self._fields(request)}
             if request.then is not None:
-                chain = origin.get("correlation") or shard.job_id(uid)
-                fields["then"] = self._then(request.then, chain)
+                fields["then"] = _json(self._then(request.then))
             extra = _json(fields)
         else:
             extra = self._plain_extra(request)
@@ -68,6 +65,7 @@ class Rows:
             request.timeout,
             request.retry,
             request.expires,
+            request.batch_id,
         )
         if key == _NOTHING:
             return ""
@@ -94,14 +92,16 @@ class Rows:
             fields["on_failure"] = self._on_failure(request.on_failure)
         if request.max_crashes is not None:
             fields["max_crashes"] = request.max_crashes
+        if request.batch_id is not None:
+            fields["batch"] = request.batch_id
         return fields
 
-    def _then(self, request: JobRequest[Any], chain: str) -> str:
+    def _then(self, request: JobRequest[Any]) -> list[Any]:
         """Return what ``finish`` adds when the job completes: [task, digest, args, priority, due, extra]."""
-        extra = {**self._fields(request), "correlation": chain}
+        extra: dict[str, Any] = {**self._fields(request)}
         if request.then is not None:
-            extra["then"] = self._then(request.then, chain)
-        return _json([request.task, request.digest, request.args, _priority(request), _due(request), extra])
+            extra["then"] = self._then(request.then)
+        return [request.task, request.digest, request.args, _priority(request), _due(request), extra]
 
     def _on_failure(self, task: str) -> str:
         """Return what ``bury`` adds when the job is dead-lettered: [task, digest, priority]."""
@@ -109,13 +109,16 @@ class Rows:
         return _json([task, digest, priority])
 
 
-_NOTHING = (None,) * 6
+_NOTHING = (None,) * 7
 
 
 def origin() -> dict[str, str]:
     """Return the fields that tie a job to the one that enqueues it; none outside a job."""
     job: JobContext | None = current_job(None)
-    return {} if job is None else {"parent": job.id, "correlation": job.correlation_id}
+    if job is None:
+        return {}
+    fields = {"parent": job.id, "correlation": job.correlation_id}
+    return fields if job.batch_id is None else {**fields, "batch": job.batch_id}
 
 
 def _priority(request: JobRequest[Any]) -> str:

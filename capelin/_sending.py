@@ -171,8 +171,7 @@ class Sender:
             most=None if most is None else _share(most, batch.shard, self._layouts[batch.queue].shards),
             resend_window=self._resend_window,
             jobs=[
-                row(requests[place], shard, uid, common)
-                for place, uid in zip(batch.places, batch.uids, strict=True)
+                row(requests[place], uid, common) for place, uid in zip(batch.places, batch.uids, strict=True)
             ],
         )
 

@@ -38,6 +38,9 @@ class JobContext:
         headers: The words that were enqueued with it.
         parent_id: The id of the job that enqueued this one, or whose end added it, or None.
         correlation_id: The id of the first job of the chain that led to this one: its own for the first.
+        batch_id: The batch that it belongs to, or None.
+
+    What the job enqueues has it as parent, and belongs to its chain and its batch.
 
     Example:
         job = current_job()
@@ -63,6 +66,7 @@ class JobContext:
         headers: Mapping[str, str] | None = None,
         parent_id: str | None = None,
         correlation_id: str | None = None,
+        batch_id: str | None = None,
         is_cancelled: Callable[[], bool] = _no,
         report: ReportProgress | None = None,
         report_sync: ReportProgressSync | None = None,
@@ -82,6 +86,7 @@ class JobContext:
             headers: The same.
             parent_id: The same.
             correlation_id: The same; the id when it is not given.
+            batch_id: The same.
             is_leader: Tells whether this worker leads the scheduler at the moment.
             is_cancelled: Tells whether somebody asked to cancel the job. Called from any thread.
             report: Writes the progress (a fraction, a message) to the job's record.
@@ -95,6 +100,7 @@ class JobContext:
         self.headers: Mapping[str, str] = dict(headers) if headers else {}
         self.parent_id = parent_id
         self.correlation_id = correlation_id or id
+        self.batch_id = batch_id
         self._is_leader = is_leader
         self._is_cancelled = is_cancelled
         self._report = report

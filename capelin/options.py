@@ -78,6 +78,7 @@ class CallArguments(TypedDict, total=False):
     headers: Mapping[str, str] | None
     retention: Duration | None
     then: JobRequest[Any] | None
+    batch_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +177,7 @@ class RequestFields(TypedDict, total=False):
     then: JobRequest[Any] | None
     on_failure: str | None
     max_crashes: int | None
+    batch_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,10 +200,12 @@ class CallOptions:
         headers: Words that travel with the job, for tracing and the like.
         retention: How long the record of the finished job stays.
         then: The job that follows a success: ``archive.job(...)``.
+        batch_id: The name of a batch that the job belongs to, and what comes of it too: what it enqueues,
+            what follows it, who is told of its end in the DLQ.
 
     Raises:
         InvalidOption: A value makes no sense, or two do not go together.
-        InvalidName: The queue's name is not allowed.
+        InvalidName: The queue's or the batch's name is not allowed.
     """
 
     queue: str | None = None
@@ -218,6 +222,7 @@ class CallOptions:
     headers: Mapping[str, str] | None = None
     retention: Duration | None = None
     then: JobRequest[Any] | None = None
+    batch_id: str | None = None
 
     def __post_init__(self) -> None:
         self.request_fields()
@@ -367,4 +372,5 @@ _CALL_CHECKS: Mapping[str, Callable[[str, Any], object]] = {
     "shard_key": _key,
     "headers": _headers,
     "then": _then,
+    "batch_id": _name,
 }

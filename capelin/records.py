@@ -149,9 +149,9 @@ class JobInfo:
         failures: Every start that failed, the oldest first.
         progress: How far it is: a fraction and a few words.
         headers: Words that were enqueued with it.
-        parent: The job that enqueued it, or whose end did.
-        correlation: The first job of its chain.
-        batch: The batch that it belongs to.
+        parent_id: The job that enqueued it, or whose end added it.
+        correlation_id: The first job of the chain that led to it: its own id for the first.
+        batch_id: The batch that it belongs to.
         dedupe_key: Its dedupe key; ``dedupe_window``: it holds for a time, not with the job.
         follows, follower: The job after whose end it runs, and the one that runs after its end.
         timeout, retry, retention: What was given for this job alone: seconds, a JSON policy, seconds.
@@ -184,9 +184,9 @@ class JobInfo:
     failures: tuple[FailedStart, ...] = ()
     progress: tuple[float, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    parent: str | None = None
-    correlation: str | None = None
-    batch: str | None = None
+    parent_id: str | None = None
+    correlation_id: str = ""
+    batch_id: str | None = None
     dedupe_key: str | None = None
     dedupe_window: bool = False
     follows: str | None = None
@@ -201,6 +201,8 @@ class JobInfo:
     def __repr__(self) -> str:
         # What says nothing is left out: most fields of most jobs.
         said = {name: value for name in self.__slots__ if (value := getattr(self, name)) not in _SILENT}
+        if self.correlation_id == self.id:
+            del said["correlation_id"]
         return f"JobInfo({', '.join(f'{name}={_shown(value)}' for name, value in said.items())})"
 
 
@@ -259,9 +261,9 @@ def read_info(
         failures=tuple(_failed_start(text) for text in failures),
         progress=_progress(record.get("progress")),
         headers=_headers(record.get("headers")),
-        parent=near("parent"),
-        correlation=record.get("correlation"),
-        batch=record.get("batch"),
+        parent_id=near("parent"),
+        correlation_id=near("correlation") or shard.job_id(uid),
+        batch_id=record.get("batch"),
         dedupe_key=record.get("key"),
         dedupe_window="window" in record,
         follows=near("follows"),

@@ -182,7 +182,9 @@ def _facts(job: "JobInfo") -> list[tuple[str, object]]:
         ("dedupe key", job.dedupe_key),
         ("follows", job.follows),
         ("follower", job.follower),
-        ("parent", job.parent),
+        ("parent", job.parent_id),
+        ("chain", None if job.correlation_id == job.id else job.correlation_id),
+        ("batch", job.batch_id),
         ("headers", _short(dict(job.headers)) if job.headers else None),
     ]
 

@@ -37,6 +37,7 @@ local function record_outcome(uid, token, kind, body, due, failure)
   here = index and { tonumber(index), id }
   if not here or not j[14] then error('torn') end
   if kind == 'complete' then
+    local kin = j[11] and kin_of(uid)
     if body ~= '' then
       redis.call('HSET', name, 'status', 'completed', 'finished', now, 'last', kind, 'result', body)
     else
@@ -45,7 +46,7 @@ local function record_outcome(uid, token, kind, body, due, failure)
     keep(uid, j[12], j[7], j[10])
     if j[8] or j[9] then free_key(uid, j[14], j[8], j[13], j[9]) end
     if j[10] then tell(uid, 'completed') end
-    if j[11] then add_stored(uid, uid .. '-t' .. token, j[11]) end
+    if j[11] then add_next(uid, kin, j[11]) end
     return 'recorded'
   end
   redis.call('HSET', name, 'last', kind)

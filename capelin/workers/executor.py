@@ -141,6 +141,7 @@ class Executor:
             headers=job.headers,
             parent_id=start.shard.whole_id(delivery.parent) if delivery.parent else None,
             correlation_id=delivery.correlation or None,
+            batch_id=delivery.batch or None,
             is_cancelled=lambda: start.stop is not None,
             report=lambda fraction, message: self._report(start, fraction, message),
             report_sync=lambda fraction, message: self._report_sync(start, fraction, message),

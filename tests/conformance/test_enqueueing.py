@@ -161,7 +161,7 @@ class TestFollowers:
         assert (delivery.task, delivery.args, delivery.priority) == ("risky", b"[[5],{}]", "low")
         assert (delivery.headers, delivery.digest) == (b'{"h":"1"}', shop.risky.signature.digest)
         info = await shop.app.job(f"default.{shard}.{delivery.uid}").info()
-        assert (info.parent, info.correlation) == (job.id, job.id)
+        assert (info.parent_id, info.correlation_id) == (job.id, job.id)
         assert info.on_failure == "alert"
 
     async def test_then_of_then_follows_in_turn(self, shop: Shop) -> None:
@@ -197,9 +197,60 @@ class TestFollowers:
         with running(here):
             first = await shop.nothing.enqueue()
         info = await first.info()
-        assert (info.parent, info.correlation) == ("emails.3.abc", "emails.3.abc")
+        assert (info.parent_id, info.correlation_id) == ("emails.3.abc", "emails.3.abc")
         outside = await (await shop.nothing.enqueue()).info()
-        assert (outside.parent, outside.correlation) == (None, None)
+        assert (outside.parent_id, outside.correlation_id) == (None, outside.id)
+        assert (info.batch_id, outside.batch_id) == (None, None)
+
+    async def test_a_batch_is_handed_on_to_all_that_comes_of_its_jobs(self, shop: Shop) -> None:
+        first, second = await shop.app.enqueue(
+            [shop.nothing.options(batch_id="night.7", then=shop.risky.job(2)).job(), shop.nothing.job()]
+        )
+        assert ((await first.info()).batch_id, (await second.info()).batch_id) == ("night.7", None)
+        await second.cancel()
+        parent_id: str | None = None
+        for task, kind in (
+            ("nothing", OutcomeKind.COMPLETE), ("risky", OutcomeKind.DEAD), ("alert", OutcomeKind.COMPLETE),
+        ):  # fmt: skip
+            shard, delivery = await shop.hand.take_one()
+            info = await shop.app.job(f"default.{shard}.{delivery.uid}").info()
+            assert (info.task, info.parent_id) == (task, parent_id)
+            assert (info.correlation_id, info.batch_id) == (first.id, "night.7")
+            assert (delivery.correlation or info.id, delivery.batch) == (first.id, "night.7")
+            await shop.hand.finish("default", shard, delivery, kind, failure="{}")
+            parent_id = info.id
+
+    async def test_what_a_job_of_a_batch_enqueues_is_of_its_batch_unless_it_says_otherwise(
+        self, shop: Shop
+    ) -> None:
+        here = JobContext(
+            id="emails.3.abc",
+            task="email.send",
+            queue="emails",
+            shard=3,
+            attempt=1,
+            token=1,
+            worker_id="w",
+            batch_id="night",
+        )
+        with running(here):
+            heir, other = await shop.app.enqueue(
+                [shop.nothing.job(), shop.nothing.options(batch_id="day").job()]
+            )
+        infos = [await job.info() for job in (heir, other)]
+        assert [info.batch_id for info in infos] == ["night", "day"]
+        assert {info.correlation_id for info in infos} == {"emails.3.abc"}
+
+    async def test_a_replaced_job_and_what_follows_it_are_of_one_chain(self, shop: Shop) -> None:
+        first = await shop.nothing.options(dedupe_key="k").enqueue()
+        again = await shop.nothing.options(
+            dedupe_key="k", on_duplicate="replace", batch_id="b", then=shop.nothing.job()
+        ).enqueue()
+        assert again.id == first.id
+        await shop.hand.complete()
+        shard, delivery = await shop.hand.take_one()
+        info = await shop.app.job(f"default.{shard}.{delivery.uid}").info()
+        assert (info.parent_id, info.correlation_id, info.batch_id) == (first.id, first.id, "b")
 
 
 class TestManyJobs:

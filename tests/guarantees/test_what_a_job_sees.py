@@ -84,12 +84,13 @@ async def test_a_job_knows_itself_on_the_loop_in_a_thread_and_in_a_process(
     assert current_job(None) is None
 
 
-async def test_what_a_job_enqueues_knows_its_parent_and_its_chain(
+async def test_what_a_job_enqueues_knows_its_parent_its_chain_and_its_batch(
     app: Capelin[None], running_worker: RunningWorker
 ) -> None:
     @app.task
-    async def leaf() -> tuple[str | None, str | None]:
-        return current_job().parent_id, current_job().correlation_id
+    async def leaf() -> tuple[str | None, str, str | None]:
+        job = current_job()
+        return job.parent_id, job.correlation_id, job.batch_id
 
     @app.task
     def branch() -> str:
@@ -100,11 +101,11 @@ async def test_what_a_job_enqueues_knows_its_parent_and_its_chain(
         return (await branch.enqueue()).id
 
     await running_worker(app)
-    first = await root.enqueue()
+    first = await root.options(batch_id="night").enqueue()
     second = app.job(await first.result(timeout=10), branch)
     third = app.job(await second.result(timeout=10), leaf)
-    assert await third.result(timeout=10) == (second.id, first.id)
-    assert (await second.info()).parent == first.id
+    assert await third.result(timeout=10) == (second.id, first.id, "night")
+    assert (await second.info()).parent_id == first.id
 
 
 # Progress

@@ -44,6 +44,7 @@ def make_app(url: str, ledger: Ledger) -> Capelin[None]:
     @app.task
     async def told(job: FailedJob) -> None:
         assert current_job().parent_id == job.job_id
+        ledger.note("chain", current_job().correlation_id, current_job().batch_id)
         ledger.note("told", job.job_id, job.task, job.reason, job.attempt, job.error.type, job.args)
 
     @app.task(on_failure=told, retry=RetryPolicy(stop=stop_after_attempt(2), wait=wait_none()))
@@ -140,9 +141,10 @@ async def test_a_dead_letter_is_told_once_with_what_is_known_of_it(
     error: str,
 ) -> None:
     await running_worker(app)
-    job = await app.tasks["fail"].enqueue(how)
+    job = await app.tasks["fail"].options(batch_id="night").enqueue(how)
     await failed(job)
     await all_done(redis_server, 2)
+    assert ledger.lines("chain") == [[job.id, "night"]]
     [[told_id, task, told_reason, told_attempt, told_error, *args]] = ledger.lines("told")
     assert (told_id, task, told_reason, told_attempt, told_error) == (
         job.id,

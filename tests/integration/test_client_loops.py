@@ -182,7 +182,7 @@ class TestSync:
         )
         with running(here):
             job = nothing.enqueue_sync()
-        assert job.info_sync().parent == "default.3.abc"
+        assert job.info_sync().parent_id == "default.3.abc"
 
     def test_after_closing_the_next_call_opens_it_again(
         self, own_app: Capelin, redis_server: RedisServer

@@ -177,7 +177,7 @@ class TestTheUsersOwnApp:
             await t.drain(raise_errors=True)
             [sent] = t.enqueued(send)
             [parent] = t.enqueued(welcome)
-            assert sent.parent == parent.id
+            assert sent.parent_id == parent.id
 
     async def test_an_argument_that_would_come_back_as_another_is_refused(self) -> None:
         async with app.testing() as t:

@@ -24,6 +24,9 @@ DIGESTS = ("d1", "d2")
 FAILURE = '{"type":"ValueError","message":"no"}'
 THEN = json.dumps(["b", "d1", "[[],{}]", "high", "", {"retention": "60"}])
 THEN_LATER = json.dumps(["b", "", "", "", "+5000", {}])
+THEN_ANOTHER = json.dumps(
+    ["b", "", "", "", "", {"batch": "b2", "then": ["a", "", "", "low", "", {"retention": "60"}]}]
+)
 ON_FAILURE = json.dumps(["alert", "d1", "critical"])
 
 # Jumps are even and windows odd numbers of ms, so that no key ends in the very ms at which somebody looks.
@@ -34,10 +37,12 @@ extras = some_of(
     0.15,
     expires_in=one(50, 5_000),
     retention=one("0", "0.5", "60"),
-    then=one(THEN, THEN_LATER),
+    then=one(THEN, THEN_LATER, THEN_ANOTHER),
     on_failure=one(ON_FAILURE),
     max_crashes=one("1"),
     headers=one('{"x":"ü"}'),
+    correlation=one("q.3.first"),
+    batch=one("b1"),
 )
 wishes = row(
     one(*TASKS),
@@ -239,6 +244,7 @@ class ShardMachine(RuleBasedStateMachine):
                 int(record.get("crashes", 0)),
             )
             assert (job.priority, job.parent) == (record.get("priority", "normal"), record.get("parent", ""))
+            assert (job.correlation, job.batch) == (record.get("correlation", ""), record.get("batch", ""))
             assert job.enqueued == int(record["enqueued"])
             self.starts.append(Started(job.uid, job.stream, job.token))
             self.owners.append(worker)

@@ -6,6 +6,7 @@ A job is a dict of text, as its record is; every place where a job can be is a d
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from capelin.priority import STREAMS
@@ -69,7 +70,7 @@ class Asked(NamedTuple):
     args: str
     priority: str
     due: str
-    extra: dict[str, str | int]
+    extra: Mapping[str, Any]
 
 
 class State:
@@ -232,7 +233,7 @@ class State:
             }
             args = json.dumps([[told], {}], separators=(",", ":"))
             child = f"{uid}-f{job.get('token', 0)}"
-            self.add_child(uid, child, Asked(task, digest, args, priority, "", {}))
+            self.add_child(uid, self.kin_of(uid), child, Asked(task, digest, args, priority, "", {}))
 
     def note_failure(self, uid: str, attempt: int, failure: str) -> None:
         job = self.jobs[uid]
@@ -264,10 +265,17 @@ class State:
             job["status"] = "queued"
             self.enter(uid, self.stream_of(job))
 
-    def add_child(self, parent: str, uid: str, asked: Asked) -> None:
+    def kin_of(self, uid: str) -> dict[str, str]:
+        """Return what a job hands to those that its end adds: its chain, and its batch if it has one."""
+        job = self.jobs[uid]
+        kin = {"correlation": job.get("correlation", self.prefix + uid)}
+        return kin | ({"batch": job["batch"]} if "batch" in job else {})
+
+    def add_child(self, parent: str, kin: dict[str, str], uid: str, asked: Asked) -> None:
         """Write a job that an end adds, once."""
         if uid not in self.jobs:
-            self.add(uid, asked._replace(extra={**asked.extra, "parent": parent}))
+            chain = {"parent": parent, "correlation": kin["correlation"]}
+            self.add(uid, asked._replace(extra={**kin, **asked.extra, **chain}))
 
     def fields(self, asked: Asked) -> Record:
         """Return what a request says of its record."""
@@ -278,6 +286,8 @@ class State:
         for name, value in asked.extra.items():
             if name == "expires_in":
                 job["expires"] = str((self.moment(asked.due) or self.now) + int(value))
+            elif isinstance(value, list):
+                job[name] = json.dumps(value, separators=(",", ":"))
             else:
                 job[name] = str(value)
         return job

@@ -184,11 +184,13 @@ class Workers(State):
         job.update(status="completed", finished=str(self.now))
         if row.body:
             job["result"] = str(row.body)
-        then = job.get("then")
+        then, kin = job.get("then"), self.kin_of(row.uid)
         self.keep(row.uid)
         self.free_key(row.uid, job)
         if then is not None:
-            self.add_child(row.uid, f"{row.uid}-t{row.token}", Asked(*json.loads(then)))
+            first, _, place = row.uid.partition("-t")
+            uid = f"{first}-t{int(place or 0) + 1}"
+            self.add_child(row.uid, kin, uid, Asked(*json.loads(then)))
 
     def _count(self, row: OutcomeRow, job: Record) -> None:
         """Failures are attempts; what else ends a start is none."""

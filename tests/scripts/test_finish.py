@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from capelin.ids import MAX_DERIVED_LENGTH, MAX_UID_LENGTH
 from capelin.lua import KnownTask, NewJob, OutcomeKind, OutcomeRow, Verdict
 from tests.scripts.driving import RESEND_WINDOW, RETENTION, TTL, Shard
 from tests.scripts.servers import Refused
@@ -235,6 +236,42 @@ class TestThen:
         assert (child["priority"], child["retention"], child["then"]) == ("high", "60", "[]")
         assert child["parent"] == "u1"
 
+    def test_belongs_to_the_chain_and_the_batch_of_the_first(self, shard: Shard) -> None:
+        last = ["c", "", "", "", "", {"batch": "b2"}]
+        middle = json.dumps(["b", "", "", "", "", {"then": last}])
+        start(shard, NewJob("u1", "a", extra=json.dumps({"then": middle, "batch": "b1", "retention": "0"})))
+        shard.advance(RESEND_WINDOW)  # the first leaves no record
+        shard.finish(row("u1", 1, "complete"))
+        job = shard.take_one()
+        assert (job.uid, job.parent, job.correlation, job.batch) == ("u1-t1", "u1", "q.3.u1", "b1")
+        shard.finish(row("u1-t1", job.token, "complete"))
+        job = shard.take_one()
+        assert (job.uid, job.parent, job.correlation, job.batch) == ("u1-t2", "u1-t1", "q.3.u1", "b2")
+
+    def test_keeps_a_chain_that_began_elsewhere(self, shard: Shard) -> None:
+        start(shard, NewJob("u1", "a", extra=json.dumps({"then": self.THEN, "correlation": "other.1.x"})))
+        shard.finish(row("u1", 1, "complete"))
+        assert shard.record("u1-t1")["correlation"] == "other.1.x"
+        assert "batch" not in shard.record("u1-t1")
+
+    def test_has_an_id_that_no_chain_makes_long(self, shard: Shard) -> None:
+        longest = "x" * MAX_DERIVED_LENGTH
+        then: list[Any] = ["last", "", "", "", "", {"on_failure": '["alert","",""]'}]
+        for _ in range(99):
+            then = ["b", "", "", "", "", {"then": then}]
+        shard.enqueue(NewJob(longest, "a", extra=json.dumps({"then": json.dumps(then)})))
+        for place in range(100):
+            job = shard.take_one()
+            assert job.uid == (f"{longest}-t{place}" if place else longest)
+            shard.finish(row(job.uid, job.token, "complete"))
+        job = shard.take_one()
+        assert (job.uid, job.task) == (f"{longest}-t100", "last")
+        shard.finish(row(job.uid, job.token, "dead", body="E"))
+        job = shard.take_one()
+        assert job.uid == f"{longest}-t100-f1"
+        assert len(job.uid) < MAX_UID_LENGTH
+        assert job.correlation == f"q.3.{longest}"
+
     @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "complete"])
     def test_follows_nothing_but_a_success(self, shard: Shard, kind: str) -> None:
         start(shard, NewJob("u1", "a", extra=json.dumps({"then": self.THEN})))
@@ -292,6 +329,13 @@ class TestOnFailure:
             "reason": ODD,
             "error": error,
         }
+
+    def test_belongs_to_the_chain_and_the_batch_of_the_dead(self, shard: Shard) -> None:
+        extra = {"on_failure": '["alert","d1","critical"]', "batch": "b1"}
+        start(shard, NewJob("u1", "a", extra=json.dumps(extra)))
+        shard.finish(row("u1", 1, "dead", body="E"))
+        job = shard.take_one()
+        assert (job.parent, job.correlation, job.batch) == ("u1", "q.3.u1", "b1")
 
     def test_is_added_once_for_each_death(self, shard: Shard) -> None:
         self.begin(shard)

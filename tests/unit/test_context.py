@@ -156,11 +156,13 @@ async def test_a_fraction_that_is_none_is_refused(fraction: Any) -> None:
 async def test_a_copy_for_another_process_has_the_facts_and_says_what_it_cannot_do() -> None:
     record = Record()
     record.cancelled = True
-    job = context(record, headers={"trace": "1"}, is_leader=lambda: True)
+    job = context(record, headers={"trace": "1"}, batch_id="night", is_leader=lambda: True)
 
     copy: JobContext = pickle.loads(pickle.dumps(job))  # noqa: S301 -- what the process pool does
 
     assert (copy.id, copy.attempt, copy.token, copy.headers) == (job.id, job.attempt, job.token, job.headers)
+    assert (copy.parent_id, copy.correlation_id) == (job.parent_id, job.correlation_id)
+    assert copy.batch_id == job.batch_id == "night"
     assert not copy.cancelled
     assert not copy.is_leader
     with pytest.raises(

@@ -128,6 +128,7 @@ CALLS: list[tuple[CallOptions, RequestFields]] = [
     (CallOptions(shard_key="customer 7"), {"shard_key": "customer 7"}),
     (CallOptions(headers={"trace": "1", "": "ä"}), {"headers": {"trace": "1", "": "ä"}}),
     (CallOptions(then=THEN), {"then": THEN}),
+    (CallOptions(batch_id="night.7"), {"batch_id": "night.7"}),
 ]
 
 
@@ -175,6 +176,8 @@ def test_headers_are_copied() -> None:
         ({"headers": {"trace": 1}}, "'trace' is 1"),
         ({"headers": {1: "trace"}}, "1 is 'trace'"),
         ({"headers": {"trace": "\udcff"}}, "'trace' cannot be written as UTF-8"),
+        ({"batch_id": "night 7"}, "batch_id name 'night 7' is not allowed"),
+        ({"batch_id": 7}, "a name is a string"),
         ({"then": "archive"}, "expected a job, as archive.job(...)"),
         ({"then": JobRequest[None](task="t", queue="q", dedupe_key="k")}, "no dedupe_key and no shard_key"),
         ({"then": JobRequest[None](task="t", queue="q", shard_key="k")}, "no dedupe_key and no shard_key"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from capelin import errors
 from capelin.durations import milliseconds, seconds
 from capelin.errors import CapelinError, InvalidJobId, InvalidName, InvalidOption, UnknownTask
-from capelin.ids import JobId, derived_uid, new_uid
+from capelin.ids import MAX_DERIVED_LENGTH, JobId, derived_uid, new_uid
 from capelin.keys import Keys, shard_of
 from capelin.names import MAX_NAME_LENGTH, check_name
 from capelin.priority import DEFAULT_WEIGHTS, RETURNED, STREAMS, Priority
@@ -154,9 +154,30 @@ def test_an_id_with_letters_that_keys_do_not_allow_is_refused() -> None:
 
 
 def test_a_derived_uid_is_the_same_for_the_same_names_and_has_no_dots() -> None:
-    assert derived_uid("then", "06dp.vg") == derived_uid("then", "06dp.vg") == "then-06dp_vg"
+    assert derived_uid("then", "06dp.vg") == derived_uid("then", "06dp.vg") == "then-06dp_dvg"
+    assert JobId.parse(f"q.3.{derived_uid('a.b', '1')}").uid == "a_db-1"
+
+
+@pytest.mark.parametrize("parts", [("a", "b c"), ("a", ""), (), ("a{b}",), ("x" * (MAX_NAME_LENGTH + 1),)])
+def test_a_derived_uid_is_made_of_names_alone(parts: tuple[str, ...]) -> None:
     with pytest.raises(InvalidName):
-        derived_uid("a", "b c")
+        derived_uid(*parts)
+
+
+names = st.text("ab1tf_.-", min_size=1, max_size=5) | st.text("a._-", min_size=80, max_size=MAX_NAME_LENGTH)
+
+
+@given(st.lists(names, min_size=1, max_size=3), st.lists(names, min_size=1, max_size=3))
+def test_other_names_make_another_derived_uid_which_no_child_of_a_job_has(
+    one: list[str], other: list[str]
+) -> None:
+    uids = derived_uid(*one), derived_uid(*other)
+    assert (uids[0] == uids[1]) == (one == other)
+    for uid in uids:
+        assert len(uid) <= MAX_DERIVED_LENGTH
+        assert check_name("job uid", uid) == uid
+        assert "." not in uid
+        assert re.search(r"-[tf]\d+$", uid) is None
 
 
 # Keys

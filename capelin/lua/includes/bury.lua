@@ -15,7 +15,7 @@ local function bury(uid, reason, failure)
     local args = '[[{"job_id":' .. cjson.encode(job_id(uid)) .. ',"task":' .. cjson.encode(j[1] or '?') .. ',"args":'
       .. (j[7] or '[[],{}]') .. ',"attempt":' .. (j[8] or 0) .. ',"crashes":' .. (j[9] or 0) .. ',"reason":'
       .. cjson.encode(reason) .. ',"error":' .. failure .. '}],{}]'
-    add_child(uid, uid .. '-f' .. (j[10] or 0), told[1], told[2], args, told[3] or '', '', {})
+    add_child(uid, kin_of(uid), uid .. '-f' .. (j[10] or 0), told[1], told[2], args, told[3] or '', '', {})
   end
 end
 local function note_failure(uid, token, attempt, crashes, worker, started, failure)
