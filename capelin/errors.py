@@ -234,6 +234,26 @@ class SyncInAsync(CapelinError, RuntimeError):
         )
 
 
+class ScheduleNotFound(CapelinError, LookupError):
+    """There is no schedule of this name."""
+
+    def __init__(self, *, name: str, known: Sequence[str] = ()) -> None:
+        import difflib
+
+        self.name = name
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"no schedule named {name!r}{hint}")
+
+
+class ScheduleExists(CapelinError):
+    """The schedule of this name is not one that can be changed or removed from here."""
+
+    def __init__(self, *, name: str, why: str) -> None:
+        self.name = name
+        super().__init__(f"schedule {name!r}: {why}")
+
+
 class NoCurrentJob(CapelinError, LookupError):
     """``current_job()`` was called outside a job. ``current_job(None)`` returns None there."""
 

@@ -23,6 +23,8 @@ class Kind(StrEnum):
     """A job of this worker's was flagged; ``data["job"]`` is its id."""
     FLEET = "fleet"
     """The membership changed: read it again."""
+    SCHEDULES = "schedules"
+    """A schedule was added or changed: the leader is to look."""
     PARKED = "parked"
     """A job was parked that this worker may be able to run; ``data["job"]`` is its id."""
 

@@ -122,7 +122,7 @@ class Control:
 
     def _heed(self, message: inbox.Message) -> None:
         try:
-            if message.kind == inbox.Kind.FLEET:
+            if message.kind in (inbox.Kind.FLEET, inbox.Kind.SCHEDULES):
                 self._poke()
                 return
             job = JobId.parse(message.data["job"])
