@@ -168,7 +168,7 @@ class Sender:
         row = self._rows.row
         return lua.enqueue(
             shard,
-            most=None if most is None else _share(most, batch.shard, self._layouts[batch.queue].shards),
+            most=None if most is None else share_of(most, batch.shard, self._layouts[batch.queue].shards),
             resend_window=self._resend_window,
             jobs=[
                 row(requests[place], uid, common) for place, uid in zip(batch.places, batch.uids, strict=True)
@@ -192,7 +192,7 @@ class Sender:
 
     def _batch(self, request: JobRequest[Any]) -> _Batch:
         shards = self._layouts[request.queue].shards
-        key = _key(request)
+        key = placing_key(request)
         if key is not None:
             return _Batch(request.queue, shard_of(key, shards), (0,), choices=1)
         self._turn += 1
@@ -202,7 +202,7 @@ class Sender:
         anywhere: dict[str, list[int]] = {}
         fixed: dict[tuple[str, int], list[int]] = {}
         for place, request in enumerate(requests):
-            key = _key(request)
+            key = placing_key(request)
             if key is None:
                 anywhere.setdefault(request.queue, []).append(place)
             else:
@@ -219,7 +219,7 @@ class Sender:
         shards = self._layouts[queue].shards
         most = min(MOST_A_CALL, max(_FEWEST_A_CALL, -(-len(places) // shards)))
         if self._most_waiting is not None:
-            most = min(most, _share(self._most_waiting, shards - 1, shards))
+            most = min(most, share_of(self._most_waiting, shards - 1, shards))
         for part in _parts(places, requests, most):
             self._turn += 1
             yield _Batch(queue, self._turn % shards, part, choices=shards)
@@ -228,14 +228,14 @@ class Sender:
 _NOT_YET = Exception()
 
 
-def _key(request: JobRequest[Any]) -> str | None:
+def placing_key(request: JobRequest[Any]) -> str | None:
     """Return the text that decides a job's shard; None when it may live in any."""
     if request.dedupe_key is not None:
         return f"{request.task}:{request.dedupe_key}"
     return request.shard_key
 
 
-def _share(limit: int, shard: int, shards: int) -> int:
+def share_of(limit: int, shard: int, shards: int) -> int:
     """Return how many jobs may wait in a shard: an even share of the queue's limit, at least one."""
     return max(1, limit // shards + (shard < limit % shards))
 
