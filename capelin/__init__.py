@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from capelin.app import Capelin
+    from capelin.clusters import Cluster, ClusterWorker, OwnedShard, cluster
     from capelin.context import JobContext, current_job
     from capelin.errors import (
         CapelinError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         JobNotFound,
         JobTimeout,
         NoApp,
+        NoCluster,
         NoCurrentJob,
         NoResources,
         NotInThisProcess,
@@ -66,6 +68,8 @@ __all__ = [
     "Cancellation",
     "Capelin",
     "CapelinError",
+    "Cluster",
+    "ClusterWorker",
     "ConfigurationError",
     "EnqueueError",
     "FailedJob",
@@ -90,10 +94,12 @@ __all__ = [
     "JobTimeout",
     "Middleware",
     "NoApp",
+    "NoCluster",
     "NoCurrentJob",
     "NoResources",
     "NotInThisProcess",
     "OnDuplicate",
+    "OwnedShard",
     "PayloadTooLarge",
     "Priority",
     "QueueFull",
@@ -112,6 +118,7 @@ __all__ = [
     "UnsupportedSchema",
     "WorkerLost",
     "__version__",
+    "cluster",
     "current_job",
     "resource",
 ]
@@ -121,6 +128,7 @@ __version__ = "0.1.0"
 if not TYPE_CHECKING:
     _HOMES = {
         "app": ("Capelin",),
+        "clusters": ("Cluster", "ClusterWorker", "OwnedShard", "cluster"),
         "context": ("JobContext", "current_job"),
         "jobs": ("Job",),
         "middleware": ("CallNext", "Middleware"),

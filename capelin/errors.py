@@ -261,6 +261,13 @@ class NoCurrentJob(CapelinError, LookupError):
         super().__init__("current_job() was called outside a job; current_job(None) returns None there")
 
 
+class NoCluster(CapelinError, LookupError):
+    """``cluster()`` was called outside a worker. ``cluster(None)`` returns None there."""
+
+    def __init__(self) -> None:
+        super().__init__("cluster() was called outside a worker; cluster(None) returns None there")
+
+
 class NotInThisProcess(CapelinError, RuntimeError):
     """What was asked for is in the worker's own process, and the job runs in another one."""
 

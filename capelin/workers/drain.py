@@ -3,21 +3,27 @@ real executor.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from capelin.clusters import seen_by
 from capelin.connection import Connection
 from capelin.keys import ShardKeys
 from capelin.lua import OutcomeRow, Verdict
 from capelin.middleware import Middleware
 from capelin.workers.consumer import Consumer
 from capelin.workers.executor import Executor
+from capelin.workers.fleet import Member
 from capelin.workers.limits import Limits
+from capelin.workers.ownership import Ownership
 from capelin.workers.progress import report_progress
 from capelin.workers.recording import Recorder
 from capelin.workers.running import Running, Start
 from capelin.workers.slots import Slots
+from capelin.workers.startup import known_tasks, member_for
+from capelin.workers.vantage import Vantage
 from capelin.workers.weights import Weights
 
 if TYPE_CHECKING:
@@ -77,6 +83,10 @@ async def drain(
     async def report(start: Start, fraction: float, message: str) -> None:
         await report_progress(connection, start, WORKER, fraction, message)
 
+    vantage = Vantage(WORKER, ownership=Ownership(), leads=lambda: False)
+    vantage.members = cache(lambda: {WORKER: _alone(app, layouts, slots)})
+    with seen_by(vantage.look):
+        base_context = copy_context()
     consumer.executor = Executor(
         tasks=tasks,
         defaults=app.defaults,
@@ -88,7 +98,12 @@ async def drain(
         clock=clock,
         report=report,
         max_result_bytes=settings.max_payload_bytes,
-        base_context=copy_context(),
+        base_context=base_context,
     )
     await consumer.drain(shards)
     return consumer.begun
+
+
+def _alone(app: "Capelin[Any]", layouts: Mapping[str, int], slots: Slots) -> Member:
+    known = known_tasks(app.tasks.values())
+    return member_for(WORKER, app=app.name, queues=layouts, slots=slots, known=known)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from capelin.clusters import seen_by
 from capelin.connection import Connection, connect
 from capelin.errors import ConfigurationError
 from capelin.keys import ShardKeys
@@ -36,6 +37,7 @@ from capelin.workers.shutdown import shut_down
 from capelin.workers.slots import Slots
 from capelin.workers.startup import known_tasks, member_for, open_queues, queues_of, slots_for
 from capelin.workers.thief import Thief
+from capelin.workers.vantage import Vantage
 from capelin.workers.waiter import Waiter
 from capelin.workers.weights import Weights
 
@@ -61,6 +63,8 @@ class Worker:
     Attributes:
         id: This worker's id, new each time.
         started: Set once the worker takes jobs.
+        leads: Whether this worker leads the scheduler now; asked from any thread. ``cluster().is_leader``
+            and ``current_job().is_leader`` answer with it.
 
     Raises:
         ConfigurationError: The app has no tasks.
@@ -84,6 +88,8 @@ class Worker:
         self.ownership = Ownership()
         self.running = Running()
         self.started = asyncio.Event()
+        self.leads: Callable[[], bool] = _leads_nothing
+        self._vantage = Vantage(self.id, ownership=self.ownership, leads=self._leads_now)
         self._app = app
         self._tasks = app.tasks
         if not self._tasks:
@@ -124,12 +130,16 @@ class Worker:
             layouts = await open_queues(
                 connection, self._app.keys, self._queues, self.settings, stopping=self._stopping
             )
-            async with self._app.running():
-                await self._work(connection, layouts)
+            with seen_by(self._vantage.look):
+                async with self._app.running():
+                    await self._work(connection, layouts)
         finally:
             await connection.close()
         if self._failure is not None:
             raise self._failure
+
+    def _leads_now(self) -> bool:
+        return self.leads()
 
     def _connect(self) -> Connection:
         # A slot that moves must not hold up the shards beside it.
@@ -160,6 +170,7 @@ class Worker:
             poke=host.poke,
         )
         self.heartbeat = heartbeat = self._new_heartbeat(layouts, slots)
+        self._vantage.members = lambda: heartbeat.members
         await host.start(heartbeat)
         services = [
             asyncio.create_task(service, name=f"capelin {name}")
@@ -228,6 +239,7 @@ class Worker:
             report=report,
             max_result_bytes=self.settings.max_payload_bytes,
             base_context=copy_context(),
+            is_leader=self._leads_now,
         )
         return consumer
 
@@ -310,6 +322,10 @@ class Worker:
         while True:
             self._progressed = time.monotonic()
             await asyncio.sleep(_TICK)
+
+
+def _leads_nothing() -> bool:
+    return False
 
 
 def _log_unless_complete(start: Start, row: OutcomeRow, verdict: Verdict) -> None:
