@@ -27,6 +27,7 @@ from capelin import (
     SyncInAsync,
     Tasks,
     UnknownTask,
+    cluster,
     current_job,
     resource,
 )
@@ -83,6 +84,12 @@ async def risky() -> None:
     raise ValueError("no")
 
 
+@app.task
+async def look_around() -> list[object]:
+    here = cluster()
+    return [here.worker_id, here.is_leader, [worker.app for worker in here.workers], here.shards, here.shard]
+
+
 async def signup(name: str) -> None:
     """Application code that knows nothing of tests."""
     await send.enqueue(name)
@@ -108,6 +115,13 @@ class TestTheUsersOwnApp:
             await t.drain()
             assert await waiting == await job.result(timeout=0) == 1
             assert await job.status() is JobStatus.COMPLETED
+
+    async def test_a_task_sees_a_fleet_of_one(self) -> None:
+        async with app.testing(resources=Resources()) as t:
+            job = await look_around.enqueue()
+            await t.drain(raise_errors=True)
+            assert await job.result(timeout=0) == ["testing", False, [app.name], [], job.shard]
+            assert cluster(None) is None
 
     async def test_each_test_begins_with_nothing(self) -> None:
         async with app.testing(resources=Resources()) as t:

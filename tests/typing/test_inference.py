@@ -18,6 +18,7 @@ from tenacity import stop_after_attempt, wait_fixed
 
 from capelin.app import Capelin
 from capelin.calls import NamedTask, TaskCall
+from capelin.clusters import Cluster, ClusterWorker, OwnedShard, cluster
 from capelin.context import JobContext, current_job
 from capelin.errors import CapelinError
 from capelin.jobs import Job
@@ -195,6 +196,16 @@ def what_is_found_in_a_job() -> None:
     assert_type(bare.resources, None)
     assert_type(resource(Resources), Resources)
 
+    assert_type(cluster(), Cluster)
+    assert_type(cluster(None), Cluster | None)
+    assert_type(cluster().workers, tuple[ClusterWorker, ...])
+    assert_type(cluster().workers[0].started, datetime)
+    assert_type(cluster().shards, tuple[OwnedShard, ...])
+    assert_type(cluster().shard, int | None)
+    assert_type(cluster().is_leader, bool)
+
+    assert cluster().leader  # type: ignore[attr-defined]
+    assert cluster(None).worker_id  # type: ignore[union-attr]
     assert current_job().nothing  # type: ignore[attr-defined]
     assert current_job(None).id  # type: ignore[union-attr]
 

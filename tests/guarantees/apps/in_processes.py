@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tenacity import stop_after_attempt, wait_none
 
-from capelin import Reject, Retry, RetryPolicy, Snooze, Tasks, current_job
+from capelin import Reject, Retry, RetryPolicy, Snooze, Tasks, cluster, current_job
 from capelin.errors import NotInThisProcess
 
 tasks = Tasks()
@@ -61,6 +61,16 @@ def reach() -> str:
     except NotInThisProcess as error:
         return str(error)
     return "reached"
+
+
+@tasks.task(run_in="process")
+def look_around() -> str:
+    """What it does not see: the fleet, which its worker knows."""
+    assert cluster(None) is None
+    try:
+        return repr(cluster())
+    except NotInThisProcess as error:
+        return str(error)
 
 
 @tasks.task(run_in="process")
