@@ -35,7 +35,7 @@ class Rows:
             uid: The job's uid.
             origin: Fields that say where it comes from: see ``origin``.
         """
-        if origin or request.headers or request.then is not None:
+        if origin or request.headers or request.then is not None or request.schedule is not None:
             fields = {**origin, **self._fields(request)}
             if request.then is not None:
                 fields["then"] = _json(self._then(request.then))
@@ -92,6 +92,8 @@ class Rows:
             fields["on_failure"] = self._on_failure(request.on_failure)
         if request.max_crashes is not None:
             fields["max_crashes"] = request.max_crashes
+        if request.schedule is not None:
+            fields["schedule"] = request.schedule
         if request.batch_id is not None:
             fields["batch"] = request.batch_id
         return fields

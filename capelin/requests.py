@@ -44,6 +44,7 @@ class JobRequest(Generic[R_co]):
         on_failure: Name of the task that is told of an end in the DLQ, in the same shard.
         max_crashes: Starts whose worker may die before the job goes to the DLQ, or None for what workers'
             settings say. Whoever finds the dead worker may not know the task, so it travels with the job.
+        schedule: Name of the schedule that it is a run of, or None.
         batch_id: The batch that it belongs to, or None for that of the job that it comes from.
     """
 
@@ -66,6 +67,7 @@ class JobRequest(Generic[R_co]):
     then: "JobRequest[Any] | None" = None
     on_failure: str | None = None
     max_crashes: int | None = None
+    schedule: str | None = None
     batch_id: str | None = None
 
     def with_args(self, args: str) -> Self:
