@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from contextvars import Context, copy_context
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from capelin import Capelin, Cluster, OwnedShard, Settings, cluster, current_job
@@ -137,7 +138,7 @@ async def test_a_job_knows_whether_its_worker_leads_at_the_moment(
 
         worker = await running_worker(app)
         for so in (True, False):
-            worker.worker.leads = lambda so=so: so
+            worker.worker.leads = partial(bool, so)
             assert await (await leads.enqueue()).result(timeout=20) == [so, so]
 
 

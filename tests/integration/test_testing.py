@@ -87,7 +87,13 @@ async def risky() -> None:
 @app.task
 async def look_around() -> list[object]:
     here = cluster()
-    return [here.worker_id, here.is_leader, [worker.app for worker in here.workers], here.shards, here.shard]
+    return [
+        here.worker_id,
+        here.is_leader,
+        [worker.app for worker in here.workers],
+        list(here.shards),
+        here.shard,
+    ]
 
 
 async def signup(name: str) -> None:
