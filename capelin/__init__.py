@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         InvalidName,
         InvalidOption,
         InvalidResult,
+        InvalidSingleton,
+        InvalidState,
         InvalidTask,
         InvalidURL,
         JobCancelled,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
         JobFailed,
         JobNotFound,
         JobTimeout,
+        LeadershipLost,
         NoApp,
         NoCluster,
         NoCurrentJob,
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
     from capelin.resources import resource
     from capelin.retry import Reject, Retry, RetryPolicy, Snooze
     from capelin.settings import Settings
+    from capelin.singletons import Leader, Singleton
     from capelin.tasks import Task, Tasks
 
 __all__ = [
@@ -79,6 +83,8 @@ __all__ = [
     "InvalidName",
     "InvalidOption",
     "InvalidResult",
+    "InvalidSingleton",
+    "InvalidState",
     "InvalidTask",
     "InvalidURL",
     "Job",
@@ -92,6 +98,8 @@ __all__ = [
     "JobRequest",
     "JobStatus",
     "JobTimeout",
+    "Leader",
+    "LeadershipLost",
     "Middleware",
     "NoApp",
     "NoCluster",
@@ -108,6 +116,7 @@ __all__ = [
     "Retry",
     "RetryPolicy",
     "Settings",
+    "Singleton",
     "Snooze",
     "SyncInAsync",
     "Task",
@@ -139,6 +148,7 @@ if not TYPE_CHECKING:
         "resources": ("resource",),
         "retry": ("Reject", "Retry", "RetryPolicy", "Snooze"),
         "settings": ("Settings",),
+        "singletons": ("Leader", "Singleton"),
         "tasks": ("Task", "Tasks"),
     }
     _HOME = {name: home for home, names in _HOMES.items() for name in names}

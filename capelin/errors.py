@@ -57,6 +57,14 @@ class InvalidTask(ConfigurationError, TypeError):
         super().__init__(f"{task} cannot be a task: {why}")
 
 
+class InvalidSingleton(ConfigurationError, TypeError):
+    """A function cannot be a singleton, or its state or its name cannot be used; refused at decoration."""
+
+    def __init__(self, *, singleton: str, why: str) -> None:
+        self.singleton = singleton
+        super().__init__(f"{singleton} cannot be a singleton: {why}")
+
+
 class InvalidURL(ConfigurationError, ValueError):
     """A Redis URL cannot be understood."""
 
@@ -252,6 +260,28 @@ class ScheduleExists(CapelinError):
     def __init__(self, *, name: str, why: str) -> None:
         self.name = name
         super().__init__(f"schedule {name!r}: {why}")
+
+
+class InvalidState(CapelinError, TypeError):
+    """A singleton's state cannot be encoded exactly, or is not of its type. Nothing was written."""
+
+    def __init__(self, *, singleton: str, why: str) -> None:
+        self.singleton = singleton
+        super().__init__(f"the state of singleton {singleton} cannot be stored: {why}")
+
+
+class LeadershipLost(CapelinError):
+    """A singleton's lease is not this process's any more: nothing was written, and nothing can be.
+
+    ``leader.save()`` and ``leader.heartbeat()`` raise it. Let it pass: it counts as no failure.
+    """
+
+    def __init__(self, *, singleton: str, fencing_token: int) -> None:
+        self.singleton, self.fencing_token = singleton, fencing_token
+        super().__init__(
+            f"singleton {singleton} is led by somebody else now; what was led under token {fencing_token} "
+            "is over"
+        )
 
 
 class NoCurrentJob(CapelinError, LookupError):

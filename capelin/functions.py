@@ -23,7 +23,7 @@ def check_function(function: object, task: str) -> Callable[..., Any]:
         InvalidTask: It is a method, an overload, a generator, a lambda, a class, a builtin, a partial, or no
             function.
     """
-    if why := _why_not(function):
+    if why := why_not(function):
         raise InvalidTask(task=task, why=why)
     return cast(Callable[..., Any], function)
 
@@ -81,7 +81,8 @@ _NOT_FUNCTIONS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 
 
-def _why_not(function: object) -> str | None:
+def why_not(function: object) -> str | None:
+    """Return why something is no plain function of a module, or None."""
     for kind, why in _NOT_FUNCTIONS:
         if isinstance(function, kind):
             return why
