@@ -28,7 +28,9 @@ from capelin.options import TaskOptions
 from capelin.registry import TaskRegistry
 from capelin.requests import JobRequest, is_request
 from capelin.resources import Lifespan, ResourceSlot
+from capelin.schedules import Schedule
 from capelin.settings import Settings
+from capelin.singletons import SingletonRegistry
 from capelin.tasks import AppTasks, Task, Tasks
 
 if TYPE_CHECKING:
@@ -147,6 +149,16 @@ class Capelin(AppTasks, Bound, Generic[Resources]):
         """
         self._includes.load(self._include_group)
         return self.registry
+
+    @property
+    def singletons(self) -> SingletonRegistry:
+        """Its singletons by name; imports what it includes.
+
+        Raises:
+            ConfigurationError: An included module does not exist.
+        """
+        self._includes.load(self._include_group)
+        return self.singleton_registry
 
     def include(self, *parts: Tasks | str) -> None:
         """Include groups of tasks, and modules by name.
@@ -285,6 +297,12 @@ class Capelin(AppTasks, Bound, Generic[Resources]):
         return f"<Capelin {self.name}: {len(self.registry)} tasks>"
 
     # Inside.
+
+    def declared_schedules(self) -> list[Schedule]:
+        """Return the schedules that its code declares; imports what it includes."""
+        self._includes.load(self._include_group)
+        describe = partial(_describe_task, self.registry, self.defaults)
+        return [one.within(self.defaults, describe) for one in self.declared.values()]
 
     def result_reader(self, task: str) -> ReadResult | None:
         """Return what reads the results of a task, if this process knows the task."""

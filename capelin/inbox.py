@@ -25,6 +25,8 @@ class Kind(StrEnum):
     """The membership changed: read it again."""
     SCHEDULES = "schedules"
     """A schedule was added or changed: the leader is to look."""
+    DECLARE = "declare"
+    """The leader does not know what this worker's release declares: say it again."""
     PARKED = "parked"
     """A job was parked that this worker may be able to run; ``data["job"]`` is its id."""
 

@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from typing_extensions import ParamSpec, Unpack
 
+from capelin._declaring import DeclaredSchedule, ScheduleDecorators
+from capelin._singleton_decorators import SingletonDecorators
 from capelin.calls import NO_DEFAULTS, Enqueuer, NamedTask, Submit, TaskCall, request_fields
 from capelin.errors import InvalidOption, InvalidTask, NoApp
 from capelin.functions import RunIn, check_function, check_run_in
@@ -29,6 +31,7 @@ from capelin.options import (
 from capelin.registry import TaskRegistry
 from capelin.requests import JobRequest
 from capelin.signatures import Signature
+from capelin.singletons import Singleton
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -208,10 +211,12 @@ class TaskDecorator(Protocol):
     def __call__(self, function: Callable[P, R], /) -> SyncTask[P, R]: ...
 
 
-class TaskDecorators(ABC):
-    """The ``task`` decorator, shared by apps and groups."""
+class TaskDecorators(ScheduleDecorators, SingletonDecorators, ABC):
+    """The decorators, shared by apps and groups."""
 
     def __init__(self, *, defaults: TaskOptions | None = None, prefix: str = "") -> None:
+        ScheduleDecorators.__init__(self)
+        SingletonDecorators.__init__(self)
         self.defaults = defaults if defaults is not None else TaskOptions()
         self.task_prefix = check_name("prefix", prefix) if prefix else ""
         self.registry = TaskRegistry()
@@ -317,9 +322,25 @@ class Tasks(TaskDecorators):
             if (app := ref()) is not None:
                 app.add_group_tasks(task)
 
+    def add_schedule(self, declared: DeclaredSchedule) -> None:
+        """Note a schedule here and in the apps that included the group."""
+        self.note_schedules(declared)
+        for ref in self._apps:
+            if (app := ref()) is not None:
+                app.note_schedules(declared)
+
+    def add_singleton(self, singleton: Singleton[Any]) -> None:
+        """Register a singleton here and in the apps that included the group."""
+        self.singleton_registry.add(singleton)
+        for ref in self._apps:
+            if (app := ref()) is not None:
+                app.add_singleton(singleton)
+
     def included_in(self, app: "AppTasks") -> None:
-        """Note an app that includes the group, and give it the group's tasks."""
+        """Note an app that includes the group, and give it what the group has."""
         app.add_group_tasks(*self.registry.values())
+        app.note_schedules(*self.declared.values())
+        app.singleton_registry.add(*self.singleton_registry.values())
         if not any(ref() is app for ref in self._apps):
             self._apps.append(weakref.ref(app))
 
@@ -334,6 +355,14 @@ class AppTasks(TaskDecorators):
         """Register a task that belongs to this app."""
         self.registry.add(task)
         task.attach(self._as_enqueuer(), keep=True)
+
+    def add_schedule(self, declared: DeclaredSchedule) -> None:
+        """Note a schedule of this app's."""
+        self.note_schedules(declared)
+
+    def add_singleton(self, singleton: Singleton[Any]) -> None:
+        """Register a singleton, this app's own or a group's."""
+        self.singleton_registry.add(singleton)
 
     def add_group_tasks(self, *tasks: Task[..., Any]) -> None:
         """Register tasks of an included group, all or none."""

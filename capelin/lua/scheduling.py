@@ -52,7 +52,7 @@ class Tick(NamedTuple):
     job: str
 
 
-class ScheduleState(NamedTuple):
+class NewState(NamedTuple):
     """What became of ticks of one schedule: its whole state, as JSON."""
 
     name: str
@@ -186,9 +186,9 @@ def _read_committed(raw: Any) -> Committed | None:
     return None if raw == b"deposed" else Committed(int(raw[0]), int(raw[1]))
 
 
-@checked(_COMMIT, rows=ScheduleState)
+@checked(_COMMIT, rows=NewState)
 def schedule_commit(
-    keys: Keys, /, *, owner: str, epoch: int, schedules: Sequence[ScheduleState]
+    keys: Keys, /, *, owner: str, epoch: int, schedules: Sequence[NewState]
 ) -> Call[Committed | None]:
     """Write what became of ticks; at most 500, or none to ask for the clock. None: deposed."""
     names = (

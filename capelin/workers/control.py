@@ -27,6 +27,7 @@ class Control:
         block: The longest wait for a message, seconds.
         shards: Every shard of the queues that the worker serves.
         poke: Has the heartbeat look at the fleet now.
+        declare: Says again what the worker's release declares.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Control:
         parking: Parking,
         shards: Sequence[ShardKeys],
         poke: Callable[[], None],
+        declare: Callable[[], None],
     ) -> None:
         self._connection = connection
         self._keys = keys
@@ -55,6 +57,7 @@ class Control:
         self._parking = parking
         self._shards = shards
         self._poke = poke
+        self._declare = declare
 
     # The heartbeat's findings.
 
@@ -124,6 +127,9 @@ class Control:
         try:
             if message.kind in (inbox.Kind.FLEET, inbox.Kind.SCHEDULES):
                 self._poke()
+                return
+            if message.kind == inbox.Kind.DECLARE:
+                self._declare()
                 return
             job = JobId.parse(message.data["job"])
             shard = self._keys.shard(job.queue, job.shard)

@@ -65,7 +65,14 @@ def slots_for(
 
 
 def member_for(
-    worker: str, *, app: str, queues: Iterable[str], slots: Slots, known: Iterable[KnownTask]
+    worker: str,
+    *,
+    app: str,
+    queues: Iterable[str],
+    slots: Slots,
+    known: Iterable[KnownTask],
+    release: str = "",
+    candidate: bool = False,
 ) -> Member:
     """The worker's record in the fleet."""
     return Member(
@@ -78,6 +85,8 @@ def member_for(
         queues=tuple(sorted(queues)),
         slots=slots.total,
         tasks={task.name: task.digest for task in known},
+        release=release,
+        candidate=candidate,
     )
 
 

@@ -19,6 +19,7 @@ from capelin.connection import Connection, connect
 from capelin.errors import ConfigurationError
 from capelin.keys import ShardKeys
 from capelin.lua import OutcomeKind, OutcomeRow, Verdict
+from capelin.scheduler.standing import Standing
 from capelin.settings import Settings
 from capelin.workers.consumer import Consumer
 from capelin.workers.control import Control
@@ -59,6 +60,8 @@ class Worker:
         burst: Drain what is due, then end.
         settings: Instead of the app's.
         name: What its id begins with, instead of the host's name.
+        scheduler: Whether it stands for the lead of the scheduler. One that serves no queue (``queues={}``)
+            does nothing else.
 
     Attributes:
         id: This worker's id, new each time.
@@ -82,6 +85,7 @@ class Worker:
         burst: bool = False,
         settings: Settings | None = None,
         name: str | None = None,
+        scheduler: bool = True,
     ) -> None:
         self.id = new_worker_id(name)
         self.settings = settings or app.settings
@@ -92,15 +96,18 @@ class Worker:
         self._vantage = Vantage(self.id, ownership=self.ownership, leads=self._leads_now)
         self._app = app
         self._tasks = app.tasks
-        if not self._tasks:
+        if not self._tasks and queues is None:
             raise ConfigurationError(
                 f"app {app.name!r} has no tasks; is the module that defines them imported (include=[...])?"
             )
         self._known = known_tasks(self._tasks.values())
         self._queues = (
-            dict(queues) if queues else dict.fromkeys(queues_of(self._tasks.values(), app.defaults), 1)
+            dict(queues)
+            if queues is not None
+            else dict.fromkeys(queues_of(self._tasks.values(), app.defaults), 1)
         )
         self._burst = burst
+        self._stands = scheduler and not burst
         self._limits = Limits.of(self.settings)
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -150,6 +157,9 @@ class Worker:
         shards = [
             self._app.keys.shard(queue, shard) for queue, count in layouts.items() for shard in range(count)
         ]
+        self._standing = standing = Standing(self._app, connection, self.settings, worker=self.id)
+        if self._stands:
+            self.leads = standing.leadership.leads
         parking = Parking(connection, self._app.keys, worker=self.id, unpark=self._unpark)
         self.consumer = consumer = self._new_consumer(connection, layouts, slots, parking)
         self.waiter = Waiter(
@@ -168,9 +178,11 @@ class Worker:
             parking=parking,
             shards=shards,
             poke=host.poke,
+            declare=standing.declare_again,
         )
         self.heartbeat = heartbeat = self._new_heartbeat(layouts, slots)
         self._vantage.members = lambda: heartbeat.members
+        await standing.declare()
         await host.start(heartbeat)
         services = [
             asyncio.create_task(service, name=f"capelin {name}")
@@ -210,7 +222,7 @@ class Worker:
             layouts=layouts,
             running=self.running,
             on_parked=parking.parked,
-            on_recorded=_log_unless_complete,
+            on_recorded=self._recorded,
         )
         consumer = Consumer(
             connection,
@@ -243,6 +255,12 @@ class Worker:
         )
         return consumer
 
+    def _recorded(self, start: Start, row: OutcomeRow, verdict: Verdict) -> None:
+        if row.kind != OutcomeKind.COMPLETE:
+            log_end(start, row, verdict)
+        elif start.delivery.schedule:
+            self._standing.completed(start.delivery.schedule)
+
     def _unpark(self, shard: ShardKeys) -> None:
         self.consumer.unpark(shard)
 
@@ -257,7 +275,13 @@ class Worker:
         return Heartbeat(
             keys=self._app.keys,
             member=member_for(
-                self.id, app=self._app.name, queues=self._queues, slots=slots, known=self._known
+                self.id,
+                app=self._app.name,
+                queues=self._queues,
+                slots=slots,
+                known=self._known,
+                release=self._standing.declaration.digest,
+                candidate=self._stands,
             ),
             limits=self._limits,
             interval=self.settings.renew_interval,
@@ -272,6 +296,7 @@ class Worker:
             progressed=lambda: self._progressed,
             free_slots=lambda: slots.most_free if consumer.taking else 0,
             joins=not self._burst,
+            passengers=[self._standing.leadership] if self._stands else [],
         )
 
     def _new_host(self, connection: Connection) -> Host:
@@ -326,8 +351,3 @@ class Worker:
 
 def _leads_nothing() -> bool:
     return False
-
-
-def _log_unless_complete(start: Start, row: OutcomeRow, verdict: Verdict) -> None:
-    if row.kind != OutcomeKind.COMPLETE:
-        log_end(start, row, verdict)
