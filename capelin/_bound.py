@@ -83,8 +83,12 @@ class Bound:
         return self._binding.portal.run(function, begin)
 
     async def close(self) -> None:
-        """Close the running loop's connections. The next use opens new ones."""
+        """Close the running loop's connections, and those of ``*_sync`` calls if none is under way.
+
+        The next use opens new ones.
+        """
         await self._binding.clients.close()
+        await self._binding.portal.close_if_idle()
 
     def close_sync(self) -> None:
         """Close the connections that ``*_sync`` calls use, and end their thread. The next use opens new ones.

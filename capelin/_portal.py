@@ -27,6 +27,7 @@ class Portal:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._running: _Running | None = None
+        self._calls = 0
         _portals.add(self)
 
     def run(self, function: str, begin: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -50,6 +51,7 @@ class Portal:
             if self._running is None:
                 self._running = _Running()
             future = asyncio.run_coroutine_threadsafe(begin(), self._running.loop)
+            self._calls += 1
         try:
             return future.result()
         except BaseException:
@@ -58,6 +60,9 @@ class Portal:
             elif future.cancelled():
                 raise ConfigurationError(f"the app was closed while {function}() was under way") from None
             raise
+        finally:
+            with self._lock:
+                self._calls -= 1
 
     def close(self) -> None:
         """End the thread; what is under way is cancelled. The next use starts another."""
@@ -68,9 +73,20 @@ class Portal:
         if running is not None:
             running.stop()
 
+    async def close_if_idle(self) -> None:
+        """End the thread, unless a call is under way: that is somebody else's, and is left to end."""
+        if self._pid != os.getpid():
+            self._leave_to_parent()
+        with self._lock:
+            if self._running is None or self._calls:
+                return
+            running, self._running = self._running, None
+        await asyncio.to_thread(running.stop)
+
     def _leave_to_parent(self) -> None:
         inherited.append(self._running)
         self._running = None
+        self._calls = 0
         self._lock = threading.Lock()
         self._pid = os.getpid()
 

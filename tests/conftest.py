@@ -1,4 +1,4 @@
-"""The fixtures that tests share: servers, URLs of every backend, processes, and the key-leak check.
+"""The fixtures that tests share: servers, URLs of every backend, processes, and the checks of what is left.
 
 A machine without redis-server skips the tests that need one; with `CI=true` they fail, so that a green CI
 means that they ran.
@@ -13,6 +13,7 @@ from typing import Protocol
 import pytest
 
 from tests.support import memory
+from tests.support.clients import clients_left
 from tests.support.cluster import RedisCluster
 from tests.support.leaks import find_leaks
 from tests.support.processes import Processes
@@ -76,15 +77,20 @@ def leaks_of(servers: list[RedisServer]) -> list[str]:
 
 
 class LeakCheck:
-    """The servers whose keys are looked at when the test is over; see `tests.support.leaks`."""
+    """The servers that are looked at when the test is over, for keys and connections that should be gone.
+
+    See `tests.support.leaks` and `tests.support.clients`.
+    """
 
     def __init__(self, node: pytest.Item) -> None:
         self._node = node
         self._watched: list[Callable[[], list[str]]] = []
+        self._servers: list[Callable[[], list[RedisServer]]] = []
 
     def watch(self, servers: Callable[[], list[RedisServer]]) -> None:
         """Look at these when the test is over; asked then, since nodes come and go."""
         self._watched.append(lambda: leaks_of(servers()))
+        self._servers.append(servers)
 
     def watch_memory(self, redis: memory.MemoryConnection) -> None:
         """Look at this in-process server when the test is over."""
@@ -110,11 +116,16 @@ class LeakCheck:
     def check_watched(self) -> None:
         """Look at every watched server."""
         self.check([leak for look in self._watched for leak in look()])
+        if not self._node.stash.get(_failed, False):
+            left = clients_left([server for servers in self._servers for server in servers()])
+            if left:
+                why = "connections left open; was an app not closed?\n  "
+                pytest.fail(why + "\n  ".join(left), pytrace=False)
 
 
 @pytest.fixture(autouse=True)
 def key_leak_check(request: pytest.FixtureRequest) -> Iterator[LeakCheck]:
-    """Looks at the keys after all other fixtures are torn down: clients closed, workers ended."""
+    """Looks at keys and connections after all other fixtures are torn down: clients closed, workers ended."""
     check = LeakCheck(request.node)
     yield check
     check.check_watched()

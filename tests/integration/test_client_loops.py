@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from capelin import Capelin, ConfigurationError, Job, JobStatus, Settings, SyncInAsync
+from capelin import Capelin, ConfigurationError, Job, JobCancelled, JobStatus, Settings, SyncInAsync
 from capelin.client import Client
 from capelin.context import JobContext, running
 from tests.support.servers import RedisServer
@@ -198,6 +198,35 @@ class TestSync:
         own_app.close_sync()
         nothing.enqueue_sync()
         assert clients(redis_server) == 1
+
+    async def test_closing_a_loops_connections_closes_those_of_sync_calls_too(
+        self, own_app: Capelin, redis_server: RedisServer
+    ) -> None:
+        @own_app.task
+        async def nothing() -> None: ...
+
+        for _ in range(2):
+            async with own_app:
+                await nothing.enqueue()
+                await asyncio.to_thread(nothing.enqueue_sync)
+                assert clients(redis_server) == 2
+            await wait_until(lambda: clients(redis_server) == 0, description="both connections to close")
+            assert "capelin-sync" not in {thread.name for thread in threading.enumerate()}
+
+    async def test_closing_a_loops_connections_leaves_a_sync_call_that_is_under_way(
+        self, own_app: Capelin
+    ) -> None:
+        @own_app.task
+        async def nothing() -> None: ...
+
+        async with own_app:
+            job = await nothing.enqueue()
+            waiting = asyncio.create_task(asyncio.to_thread(job.result_sync))
+            await waited_for(own_app, own_app.keys.shard("default", job.shard).job(job.id.rsplit(".", 1)[1]))
+        assert await job.cancel()
+        with pytest.raises(JobCancelled):
+            await waiting
+        await own_app.close()
 
     def test_closing_ends_the_calls_that_are_under_way(self, own_app: Capelin) -> None:
         @own_app.task
