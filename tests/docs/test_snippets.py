@@ -76,6 +76,20 @@ async def test_what_else_a_call_can_say(capsys: pytest.CaptureFixture[str]) -> N
         await t.drain(raise_errors=True)
 
 
+async def test_what_a_job_knows() -> None:
+    [snippet] = [snippet for snippet in PYTHON if "night.7" in snippet.text]
+    names: dict[str, Any] = {"__name__": "snippet"}
+    exec(compile(snippet.text, str(snippet), "exec"), names)  # noqa: S102 -- it is what the README shows
+    app: Capelin[Any] = names["app"]
+    async with app.testing() as t:
+        await names["tonight"]()
+        await t.drain(raise_errors=True)
+        [first] = t.enqueued(names["nightly"])
+        assert first.result == "testing, one of 1, leads: False"
+        rows = t.enqueued(names["copy"])
+        assert [row.result for row in rows] == [[first.id, first.id, "night.7"]] * 3
+
+
 @pytest.mark.usefixtures("shop")
 async def test_fastapi() -> None:
     web, app = imported("web"), imported("shop").app
