@@ -13,6 +13,7 @@ from capelin.errors import InvalidOption
 from capelin.functions import RunIn
 from capelin.names import check_name
 from capelin.options import TaskArguments, TaskOptions
+from capelin.registry import TaskRegistry
 from capelin.requests import JobRequest
 from capelin.schedules import Schedule, ScheduleArguments, SchedulePolicy, timing_of
 from capelin.timing import Timing
@@ -114,6 +115,14 @@ def _chain(request: JobRequest[Any]) -> Iterable[JobRequest[Any]]:
     while request.then is not None:
         request = request.then
         yield request
+
+
+def describe_task(registry: TaskRegistry, defaults: TaskOptions, task: str) -> tuple[str, str]:
+    """Return a task's digest and priority; both empty for one that is not known."""
+    known: Task[..., Any] | None = registry.get(task)
+    if known is None:
+        return "", ""
+    return known.signature.digest, str(known.effective(defaults).priority)
 
 
 class ScheduleDecorators(ABC):

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from capelin._app_schedules import AppSchedules
 from capelin._bound import Bound
+from capelin._declaring import describe_task
 from capelin._handles import checked, handle, handles
 from capelin._including import Includes
 from capelin._sending import Placed
@@ -28,7 +30,6 @@ from capelin.options import TaskOptions
 from capelin.registry import TaskRegistry
 from capelin.requests import JobRequest, is_request
 from capelin.resources import Lifespan, ResourceSlot
-from capelin.schedules import Schedule
 from capelin.settings import Settings
 from capelin.singletons import SingletonRegistry
 from capelin.tasks import AppTasks, Task, Tasks
@@ -41,7 +42,7 @@ T = TypeVar("T")
 Resources = DefaultTypeVar("Resources", default=None)
 
 
-class Capelin(AppTasks, Bound, Generic[Resources]):
+class Capelin(AppTasks, Bound, AppSchedules, Generic[Resources]):
     """An app: tasks, and the Redis that their jobs go through.
 
     Args:
@@ -111,7 +112,7 @@ class Capelin(AppTasks, Bound, Generic[Resources]):
         AppTasks.__init__(self, defaults=defaults)
         # Nothing in here holds the app: one that only includes groups goes with its last reference, so that a
         # test's app does not make the tasks of the next one's groups ambiguous.
-        describe = partial(_describe_task, self.registry, self.defaults)
+        describe = partial(describe_task, self.registry, self.defaults)
         Bound.__init__(self, url=url, prefix=prefix, settings=settings, describe=describe)
         self._name = None if name is None else check_name("app", name)
         self._made_in = _module_of_caller()
@@ -298,12 +299,6 @@ class Capelin(AppTasks, Bound, Generic[Resources]):
 
     # Inside.
 
-    def declared_schedules(self) -> list[Schedule]:
-        """Return the schedules that its code declares; imports what it includes."""
-        self._includes.load(self._include_group)
-        describe = partial(_describe_task, self.registry, self.defaults)
-        return [one.within(self.defaults, describe) for one in self.declared.values()]
-
     def result_reader(self, task: str) -> ReadResult | None:
         """Return what reads the results of a task, if this process knows the task."""
         known: Task[..., Any] | None = self.registry.get(task)
@@ -317,14 +312,6 @@ class Capelin(AppTasks, Bound, Generic[Resources]):
 
     def _include_group(self, group: Tasks) -> None:
         super().include(group)
-
-
-def _describe_task(registry: TaskRegistry, defaults: TaskOptions, task: str) -> tuple[str, str]:
-    """Return a task's digest and priority; both empty for one that is not known."""
-    known: Task[..., Any] | None = registry.get(task)
-    if known is None:
-        return "", ""
-    return known.signature.digest, str(known.effective(defaults).priority)
 
 
 def _importable(module: str) -> str:
