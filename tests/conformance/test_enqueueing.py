@@ -203,11 +203,16 @@ class TestFollowers:
         assert (info.batch_id, outside.batch_id) == (None, None)
 
     async def test_a_batch_is_handed_on_to_all_that_comes_of_its_jobs(self, shop: Shop) -> None:
-        first, second = await shop.app.enqueue(
-            [shop.nothing.options(batch_id="night.7", then=shop.risky.job(2)).job(), shop.nothing.job()]
+        first, *others = await shop.app.enqueue(
+            [
+                shop.nothing.options(batch_id="night.7", then=shop.risky.job(2)).job(),
+                shop.nothing.options(batch_id="night.8").job(),
+                shop.nothing.job(),
+            ]
         )
-        assert ((await first.info()).batch_id, (await second.info()).batch_id) == ("night.7", None)
-        await second.cancel()
+        assert [(await job.info()).batch_id for job in (first, *others)] == ["night.7", "night.8", None]
+        for other in others:
+            await other.cancel()
         parent_id: str | None = None
         for task, kind in (
             ("nothing", OutcomeKind.COMPLETE), ("risky", OutcomeKind.DEAD), ("alert", OutcomeKind.COMPLETE),

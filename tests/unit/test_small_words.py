@@ -1,6 +1,7 @@
 """Names, durations, ids, keys and errors: the small words that everything else is said with."""
 
 import inspect
+import itertools
 import math
 import pickle
 import re
@@ -164,20 +165,24 @@ def test_a_derived_uid_is_made_of_names_alone(parts: tuple[str, ...]) -> None:
         derived_uid(*parts)
 
 
-names = st.text("ab1tf_.-", min_size=1, max_size=5) | st.text("a._-", min_size=80, max_size=MAX_NAME_LENGTH)
+def test_other_names_make_another_derived_uid_which_no_child_of_a_job_has() -> None:
+    names = ["".join(chars) for length in (1, 2, 3) for chars in itertools.product("t1_.-", repeat=length)]
+    tuples = [(name,) for name in names] + list(itertools.product(names, repeat=2))
+    uids = {derived_uid(*parts) for parts in tuples}
+    assert len(uids) == len(tuples)
+    assert not [uid for uid in uids if "." in uid or re.search(r"-[tf]\d+$", uid)]
+    assert {check_name("job uid", uid) for uid in uids} == uids
 
 
-@given(st.lists(names, min_size=1, max_size=3), st.lists(names, min_size=1, max_size=3))
-def test_other_names_make_another_derived_uid_which_no_child_of_a_job_has(
-    one: list[str], other: list[str]
-) -> None:
-    uids = derived_uid(*one), derived_uid(*other)
-    assert (uids[0] == uids[1]) == (one == other)
-    for uid in uids:
-        assert len(uid) <= MAX_DERIVED_LENGTH
-        assert check_name("job uid", uid) == uid
-        assert "." not in uid
-        assert re.search(r"-[tf]\d+$", uid) is None
+def test_long_names_make_other_derived_uids_too() -> None:
+    names = [
+        "x" * length + end for length in (60, 119, 120, MAX_NAME_LENGTH - 2) for end in ("a", "b", "_", "-")
+    ]
+    tuples = [(name,) for name in names] + [(name, tick) for name in names for tick in ("1", "2", "t1")]
+    uids = {derived_uid(*parts) for parts in tuples}
+    assert len(uids) == len(tuples)
+    assert max(len(uid) for uid in uids) == MAX_DERIVED_LENGTH
+    assert not [uid for uid in uids if re.search(r"-[tf]\d+$", uid)]
 
 
 # Keys
