@@ -39,6 +39,9 @@ class JobContext:
         parent_id: The id of the job that enqueued this one, or whose end added it, or None.
         correlation_id: The id of the first job of the chain that led to this one: its own for the first.
         batch_id: The batch that it belongs to, or None.
+        schedule: The schedule that it is a run of, or None.
+        tick: The moment (aware, UTC) of the tick that it is the run of; None for a job that is none, or that
+            a person triggered. A run that was late asks this, not the clock, which day it is for.
 
     What the job enqueues has it as parent, and belongs to its chain and its batch.
 
@@ -67,6 +70,8 @@ class JobContext:
         parent_id: str | None = None,
         correlation_id: str | None = None,
         batch_id: str | None = None,
+        schedule: str | None = None,
+        tick: datetime | None = None,
         is_cancelled: Callable[[], bool] = _no,
         report: ReportProgress | None = None,
         report_sync: ReportProgressSync | None = None,
@@ -87,6 +92,8 @@ class JobContext:
             parent_id: The same.
             correlation_id: The same; the id when it is not given.
             batch_id: The same.
+            schedule: The same.
+            tick: The same.
             is_leader: Tells whether this worker leads the scheduler at the moment.
             is_cancelled: Tells whether somebody asked to cancel the job. Called from any thread.
             report: Writes the progress (a fraction, a message) to the job's record.
@@ -101,6 +108,7 @@ class JobContext:
         self.parent_id = parent_id
         self.correlation_id = correlation_id or id
         self.batch_id = batch_id
+        self.schedule, self.tick = schedule, tick
         self._is_leader = is_leader
         self._is_cancelled = is_cancelled
         self._report = report

@@ -152,6 +152,7 @@ class JobInfo:
         parent_id: The job that enqueued it, or whose end added it.
         correlation_id: The first job of the chain that led to it: its own id for the first.
         batch_id: The batch that it belongs to.
+        schedule, tick: The schedule that it is a run of, and the tick, if it is not one that was triggered.
         dedupe_key: Its dedupe key; ``dedupe_window``: it holds for a time, not with the job.
         follows, follower: The job after whose end it runs, and the one that runs after its end.
         timeout, retry, retention: What was given for this job alone: seconds, a JSON policy, seconds.
@@ -187,6 +188,8 @@ class JobInfo:
     parent_id: str | None = None
     correlation_id: str = ""
     batch_id: str | None = None
+    schedule: str | None = None
+    tick: datetime | None = None
     dedupe_key: str | None = None
     dedupe_window: bool = False
     follows: str | None = None
@@ -264,6 +267,8 @@ def read_info(
         parent_id=near("parent"),
         correlation_id=near("correlation") or shard.job_id(uid),
         batch_id=record.get("batch"),
+        schedule=record.get("schedule"),
+        tick=moment(record.get("tick")),
         dedupe_key=record.get("key"),
         dedupe_window="window" in record,
         follows=near("follows"),

@@ -185,6 +185,8 @@ def _facts(job: "JobInfo") -> list[tuple[str, object]]:
         ("parent", job.parent_id),
         ("chain", None if job.correlation_id == job.id else job.correlation_id),
         ("batch", job.batch_id),
+        ("schedule", job.schedule),
+        ("tick", _moment(job.tick)),
         ("headers", _short(dict(job.headers)) if job.headers else None),
     ]
 

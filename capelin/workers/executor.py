@@ -142,6 +142,8 @@ class Executor:
             parent_id=start.shard.whole_id(delivery.parent) if delivery.parent else None,
             correlation_id=delivery.correlation or None,
             batch_id=delivery.batch or None,
+            schedule=delivery.schedule or None,
+            tick=None if delivery.tick is None else datetime.fromtimestamp(delivery.tick / 1000, UTC),
             is_cancelled=lambda: start.stop is not None,
             report=lambda fraction, message: self._report(start, fraction, message),
             report_sync=lambda fraction, message: self._report_sync(start, fraction, message),
