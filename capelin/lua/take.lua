@@ -87,10 +87,13 @@ local function read_group(index, most)
 end
 
 local budget = want * 2 + 10 -- entries looked at, so that a heap of dropped ones costs no more than a batch
+local exhausted = {} -- by stream, whether it has nothing more that this take may have
 -- Takes up to `most` from a stream; true when there may be more in it.
 local function read(index, most)
   most = math.min(most, want - #jobs, budget)
-  if most <= 0 or redis.call('XLEN', streams[index]) == 0 then return false end
+  if most <= 0 or exhausted[index] then return false end
+  exhausted[index] = redis.call('XLEN', streams[index]) == 0
+  if exhausted[index] then return false end
   local old = most
   if age then
     old = aged(index, most)
@@ -116,7 +119,8 @@ local function read(index, most)
       torn[#torn + 1] = uid or id
     end
   end
-  return #entries == most
+  exhausted[index] = #entries < most
+  return not exhausted[index]
 end
 
 earliest = math.huge -- what becomes ready from here on is not seen by this take
