@@ -28,6 +28,9 @@ class ShardKeys:
     queue: str
     shard: int
 
+    def __hash__(self) -> int:
+        return hash(self.base)  # a text keeps its hash
+
     @cached_property
     def base(self) -> str:
         return f"{self.prefix}:{{{self.queue}:{self.shard}}}"

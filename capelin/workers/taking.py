@@ -1,15 +1,18 @@
 """How a worker takes from a shard: as the owner that waits there, as one that is busy, or as a thief."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 from capelin import lua
 from capelin.keys import ShardKeys
 from capelin.lua import Call, Taken
+from capelin.priority import Priority
 from capelin.workers.limits import Limits
 from capelin.workers.ready import Visit
 from capelin.workers.slots import Slots
 from capelin.workers.weights import Weights
+
+_MOST_REMEMBERED = 1000
 
 
 class Owned(Protocol):
@@ -23,8 +26,7 @@ class Owned(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class Manner(NamedTuple):
     """What a take asks for besides jobs; it is decided once, when the take is sent.
 
     Attributes:
@@ -52,6 +54,7 @@ class Taking:
         self._waiting = Manner(waits=True, older_than=None)
         self._passing = Manner(waits=False, older_than=None)
         self._lenient = Manner(waits=False, older_than=limits.steal_after * 2)
+        self._calls: dict[tuple[ShardKeys, int, Manner, tuple[int, ...]], Call[Taken]] = {}
         self.stealing = Manner(waits=False, older_than=limits.steal_after)
 
     def manner(self, shard: ShardKeys) -> Manner:
@@ -65,9 +68,18 @@ class Taking:
         return self._owned.owns(shard)
 
     def call(self, visit: Visit, manner: Manner) -> Call[Taken]:
-        """The call that takes."""
-        limits = self._limits
+        """The call that takes; made once for what is asked again and again."""
         deal = self._weights.deal(visit.count)
+        asked = (visit.shard, visit.count, manner, tuple(deal.values()))
+        call = self._calls.get(asked)
+        if call is None:
+            if len(self._calls) >= _MOST_REMEMBERED:
+                self._calls.clear()
+            call = self._calls[asked] = self._call(visit, manner, deal)
+        return call
+
+    def _call(self, visit: Visit, manner: Manner, deal: Mapping[Priority, int]) -> Call[Taken]:
+        limits = self._limits
         return lua.take(
             visit.shard,
             worker=self._worker,
