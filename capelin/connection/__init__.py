@@ -9,6 +9,7 @@ reply, and it never sends anything twice unless the server said that it did not 
     network      where the servers are: one server
     sentinel     … the master that sentinels name
     cluster      … many masters, and slots that move
+    pipeline     script calls on their way
     delivery     scripts and their NOSCRIPT
     shared       one attempt at a time for all who ask
     popping      waiting for an element of a list
@@ -20,7 +21,8 @@ reply, and it never sends anything twice unless the server said that it did not 
 """
 
 from capelin.connection.base import Connection, connect
+from capelin.connection.pipeline import Pipeline
 from capelin.connection.subscribing import Subscription
 from capelin.connection.urls import check_url, hide_password
 
-__all__ = ["Connection", "Subscription", "check_url", "connect", "hide_password"]
+__all__ = ["Connection", "Pipeline", "Subscription", "check_url", "connect", "hide_password"]

@@ -1,11 +1,13 @@
 """`Connection`: what the rest of capelin sees of Redis, whichever kind it is."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from capelin.connection.books import Books, open_network
 from capelin.connection.delivery import Errand
+from capelin.connection.pipeline import Pipeline
+from capelin.connection.popping import Handle
 from capelin.connection.refusals import Refusal, to_error
 from capelin.connection.subscribing import Subscription
 from capelin.connection.urls import Kind, Target, parse_url
@@ -72,28 +74,18 @@ class Connection:
             server run in the order given, except those that it turned away without running them, which are
             sent again (`NOSCRIPT` after a `SCRIPT FLUSH`, slots that move).
         """
-        network = self._open().network
-        if not calls:
-            return []
-        errands = [
-            Errand(
-                ("EVALSHA", call.script.sha, len(call.keys), *call.keys, *call.args),
-                key=call.keys[0] if call.keys else None,
-                script=call.script,
-            )
-            for call in calls
-        ]
-        results = await network.carry(errands)
-        for place, reply in enumerate(results):
-            if reply.__class__ is Refusal:
-                script = calls[place].script.name
-                results[place] = to_error(reply, url=self.url, server=network.name, script=script)
-            elif not isinstance(reply, Exception):
-                try:
-                    results[place] = calls[place].parse(reply)
-                except Exception as error:  # noqa: BLE001 -- it costs no other call its reply
-                    results[place] = error
-        return results
+        return await self.begin(calls).replies() if calls else []
+
+    def begin(self, calls: Sequence[Call[Any]]) -> Pipeline:
+        """Send scripts in one pipeline, at once if the connection is open.
+
+        Returns:
+            The pipeline, whose `replies()` are what `run_many` returns.
+
+        Raises:
+            ConfigurationError: The connection was closed, or belongs to another event loop or process.
+        """
+        return Pipeline(self._open().network, calls, url=self.url)
 
     async def command(self, *args: Argument, key: str | None = None) -> Any:
         """Run one plain command.
@@ -142,9 +134,7 @@ class Connection:
             raise reply
         return reply
 
-    async def pop(
-        self, keys: Sequence[str], timeout: float, *, at_once: Callable[[str], None] | None = None
-    ) -> str | None:
+    async def pop(self, keys: Sequence[str], timeout: float, *, handle: Handle | None = None) -> str | None:
         """Wait until one of these lists has an element, and take the first.
 
         An element that is popped for a caller who is gone by then goes to the next call, or back to its list.
@@ -152,8 +142,8 @@ class Connection:
         Args:
             keys: The lists. Without any, nothing can come and the whole time passes.
             timeout: Seconds to wait: above 0 and below `socket_timeout`.
-            at_once: Told of the list as soon as the reply is read, a few turns of the event loop before
-                this returns.
+            handle: Told of the list as soon as the reply is read. When it returns True, the element is dealt
+                with, and this waits on, for the rest of the time.
 
         Returns:
             The list that had it. None if there was nothing in time; or earlier, when another call took over
@@ -169,7 +159,7 @@ class Connection:
         if not keys:
             await asyncio.sleep(timeout)
             return None
-        return await books.popper.pop(keys, timeout, at_once=at_once)
+        return await books.popper.pop(keys, timeout, handle=handle)
 
     async def read_stream(
         self, key: str, last_id: str, block: float, count: int = 100

@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
-from capelin.connection.delivery import Errand, deliver
+from capelin.connection.delivery import Begun, Errand, deliver
 from capelin.connection.dial import Dialler
 from capelin.connection.network import Line, Network
 from capelin.connection.refusals import Refusal, afresh
@@ -54,7 +54,7 @@ class ClusterNetwork(Network):
         self._stale = True
         self._reading = Shared(self._read_slots, url=self._url)
 
-    async def carry(self, errands: Sequence[Errand]) -> list[Any]:
+    async def carry(self, errands: Sequence[Errand], begun: Begun | None = None) -> list[Any]:  # noqa: ARG002
         """As `Network.carry`. Errands for one node run in order, but for those that a node turns away."""
         results: list[Any] = [None] * len(errands)
         deadline = asyncio.get_running_loop().time() + self._patience

@@ -5,8 +5,9 @@ and the calls of one pipeline run in order. `NOSCRIPT` then only follows a `SCRI
 call did not run, so exactly those calls are sent again. Nothing else is ever sent twice.
 """
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from capelin.connection.refusals import Refusal
 from capelin.connection.wire import Command, Wire, pack
@@ -25,15 +26,46 @@ class Errand:
         self.command, self.key, self.script = command, key, script
 
 
-async def deliver(wire: Wire, errands: Sequence[Errand], *, url: str) -> list[Any]:
+class Begun(NamedTuple):
+    """Errands that were written to a wire, and the scripts that were loaded ahead of them."""
+
+    wire: Wire
+    scripts: Sequence[Script]
+    sent: asyncio.Future[list[Any]]
+
+
+def begin(wire: Wire, errands: Sequence[Errand]) -> Begun | None:
+    """Write errands to a wire; None when one of them cannot be written, and nothing was."""
+    scripts = _not_loaded(wire, errands)
+    commands = [errand.command for errand in errands]
+    if scripts:
+        commands[:0] = [("SCRIPT", "LOAD", script.text) for script in scripts]
+    try:
+        sent = wire.send(commands)
+    except (TypeError, ValueError):
+        return None
+    # Marked before the reply: whatever is sent behind it on this wire runs behind it.
+    wire.loaded.update([script.sha for script in scripts])
+    return Begun(wire, scripts, sent)
+
+
+async def deliver(
+    wire: Wire, errands: Sequence[Errand], *, url: str, begun: Begun | None = None
+) -> list[Any]:
     """Send errands over one wire.
+
+    Args:
+        wire: The wire.
+        errands: What to send.
+        url: The URL as it may be printed.
+        begun: What `begin` returned for these errands, if they were sent already.
 
     Returns:
         For each errand what Redis sent, a `Refusal` among it, or `Unreachable` where no reply was read. An
         errand with an argument that cannot be written gets its TypeError or ValueError, and the others are
         sent.
     """
-    replies, refused = await _attempt(wire, errands, url)
+    replies, refused = await _attempt(wire, errands, url, begun)
     for _ in range(_RELOADS):
         if not refused:
             break
@@ -44,21 +76,18 @@ async def deliver(wire: Wire, errands: Sequence[Errand], *, url: str) -> list[An
     return replies
 
 
-async def _attempt(wire: Wire, errands: Sequence[Errand], url: str) -> tuple[list[Any], list[int]]:
+async def _attempt(
+    wire: Wire, errands: Sequence[Errand], url: str, begun: Begun | None = None
+) -> tuple[list[Any], list[int]]:
     """Replies, and the places of the errands whose script the server did not know."""
-    scripts = _not_loaded(wire, errands)
-    loads: list[Command] = [("SCRIPT", "LOAD", script.text) for script in scripts]
-    commands = [errand.command for errand in errands]
-    try:
-        sent = wire.send(loads + commands if loads else commands)
-    except (TypeError, ValueError):
-        return await _attempt_writable(wire, errands, scripts, url)
-    # Marked before the reply: whatever is sent behind it on this wire runs behind it.
-    wire.loaded.update(script.sha for script in scripts)
-    replies = await sent
+    begun = begun or begin(wire, errands)
+    if begun is None:
+        return await _attempt_writable(wire, errands, url)
+    scripts = begun.scripts
+    replies = await begun.sent
     refused_loads: dict[str, Refusal] = {}
-    if loads:
-        answers, replies = replies[: len(loads)], replies[len(loads) :]
+    if scripts:
+        answers, replies = replies[: len(scripts)], replies[len(scripts) :]
         refused_loads = {
             script.sha: answer
             for script, answer in zip(scripts, answers, strict=False)
@@ -84,20 +113,19 @@ async def _attempt(wire: Wire, errands: Sequence[Errand], url: str) -> tuple[lis
     return replies, unknown
 
 
-def _not_loaded(wire: Wire, errands: Sequence[Errand]) -> list[Script]:
-    scripts: dict[str, Script] = {}
-    for errand in errands:
-        script = errand.script
-        if script is not None and script.sha not in wire.loaded:
-            scripts[script.sha] = script
+def _not_loaded(wire: Wire, errands: Sequence[Errand]) -> Sequence[Script]:
+    loaded = wire.loaded
+    scripts = {
+        script.sha: script
+        for errand in errands
+        if (script := errand.script) is not None and script.sha not in loaded
+    }
     return list(scripts.values())
 
 
-async def _attempt_writable(
-    wire: Wire, errands: Sequence[Errand], scripts: Sequence[Script], url: str
-) -> tuple[list[Any], list[int]]:
+async def _attempt_writable(wire: Wire, errands: Sequence[Errand], url: str) -> tuple[list[Any], list[int]]:
     """Leave out the errands that cannot be written; if it is a script's text, say so at once."""
-    pack([("SCRIPT", "LOAD", script.text) for script in scripts])
+    pack([("SCRIPT", "LOAD", script.text) for script in _not_loaded(wire, errands)])
     results: list[Any] = [None] * len(errands)
     writable: list[int] = []
     for place, errand in enumerate(errands):

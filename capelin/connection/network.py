@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from capelin.connection.delivery import Errand, deliver
+from capelin.connection.delivery import Begun, Errand, begin, deliver
 from capelin.connection.refusals import Refusal, afresh
 from capelin.connection.shared import Shared
 from capelin.connection.wire import Wire
@@ -26,8 +26,12 @@ class Network(ABC):
 
     name: str
 
+    def begin(self, errands: Sequence[Errand]) -> Begun | None:  # noqa: ARG002
+        """Send errands now, if that can be done without waiting for anything; `carry` then takes over."""
+        return None
+
     @abstractmethod
-    async def carry(self, errands: Sequence[Errand]) -> list[Any]:
+    async def carry(self, errands: Sequence[Errand], begun: Begun | None = None) -> list[Any]:
         """As `deliver`, each errand to the server that has its key (any server when it has none)."""
 
     @abstractmethod
@@ -104,15 +108,20 @@ class OneServer(Network):
         self._dial, self._url, self.name = dial, url, name
         self._line = Line(dial, url=url)
 
-    async def carry(self, errands: Sequence[Errand]) -> list[Any]:
-        """As `Network.carry`."""
+    def begin(self, errands: Sequence[Errand]) -> Begun | None:
+        """As `Network.begin`."""
         wire = self._line.up
+        return None if wire is None else begin(wire, errands)
+
+    async def carry(self, errands: Sequence[Errand], begun: Begun | None = None) -> list[Any]:
+        """As `Network.carry`."""
+        wire = self._line.up if begun is None else begun.wire
         if wire is None:
             try:
                 wire = await self._line.get()
             except (Unreachable, RedisRefused) as error:
                 return [afresh(error) for _ in errands]
-        replies = await deliver(wire, errands, url=self._url)
+        replies = await deliver(wire, errands, url=self._url, begun=begun)
         for reply in replies:
             if reply.__class__ is Refusal and reply.says("READONLY"):
                 wire.drop("it is a replica now")  # so that the next call looks for the master

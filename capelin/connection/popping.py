@@ -4,6 +4,9 @@ A `BLPOP` that was sent may pop at any moment until its reply is read, whatever 
 wait goes on when its caller was cancelled or got an answer from another slot, and the next `pop` joins it. A
 wait that nobody joins in a moment, or that is for other lists than the next `pop`, is unblocked, and what it
 popped meanwhile is pushed back.
+
+A caller that handles elements as their replies are read has the next `BLPOP` sent in the same breath: until
+it is on its way, whoever pushes finds nobody waiting.
 """
 
 import asyncio
@@ -15,6 +18,9 @@ from capelin.connection.network import Network
 from capelin.connection.refusals import Refusal, to_error
 from capelin.connection.wire import Command, Wire
 from capelin.errors import Unreachable
+
+Handle = Callable[[str], bool]
+"""Told of the list that an element was popped from. True: that was all, wait on; False: return it."""
 
 _MOVING_PAUSE = 0.1  # while a slot moves, waiting in it is a pause
 _SHORTEST = 0.01  # Redis 6 rounds less to 0, which means for ever
@@ -51,25 +57,24 @@ class Popper:
         self._idle: dict[int, _Line] = {}
         self._settling: dict[asyncio.Task[None], _Wait] = {}
         self._closed = False
-        self._at_once: Callable[[str], None] | None = None
+        self._handle: Handle | None = None
+        self._deadline = 0.0
         self._followed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._abandoning: asyncio.TimerHandle | None = None
 
-    async def pop(
-        self, keys: Sequence[str], seconds: float, *, at_once: Callable[[str], None] | None = None
-    ) -> str | None:
+    async def pop(self, keys: Sequence[str], seconds: float, *, handle: Handle | None = None) -> str | None:
         """The list that an element was popped from; None when there was none in time or another call came.
 
-        ``at_once`` is told of an element in the turn of the loop in which its reply is read, a few turns
-        before this returns.
+        What ``handle`` takes care of, in the turn of the loop in which the reply is read, is not returned,
+        and the wait goes on until its time is over.
 
         Raises:
             Unreachable, RedisRefused: A server was lost or refused, and no other had an element in time.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + seconds
         self._end_call()
-        self._at_once = at_once
+        self._handle = handle
+        self._deadline = deadline = loop.time() + seconds
         followed = self._followed = loop.create_future()
         groups: dict[int, list[str]] = {}
         for key in keys:
@@ -175,29 +180,38 @@ class Popper:
         if line is None or line.wire.lost is not None:
             line = await self._open(keys[0])
         wait.line = line
+        try:
+            popped = await self._pop_over(line, keys, seconds)
+            while popped is not None and self._handled(group, wait, popped):
+                seconds = self._deadline - asyncio.get_running_loop().time()
+                popped = None if seconds < _SHORTEST else await self._pop_over(line, keys, seconds)
+        finally:
+            if self._closed or group in self._idle:
+                line.wire.drop("not needed any more")
+            elif line.wire.lost is None:
+                self._idle[group] = line
+        return popped
+
+    async def _pop_over(self, line: _Line, keys: Sequence[str], seconds: float) -> _Popped | None:
+        """One `BLPOP`."""
         wire = line.wire
         replies = await _ask(wire, ("BLPOP", *keys, round(max(seconds, _SHORTEST), 3)))
         if not replies:
             self._network.doubt()
             raise Unreachable(url=self._url, cause=f"{wire.name}: {wire.lost}")
         reply = replies[0]
-        if isinstance(reply, Refusal) and (reply.redirects or reply.code == "TRYAGAIN"):
+        if isinstance(reply, Refusal):
+            if not reply.redirects and reply.code != "TRYAGAIN":
+                raise to_error(reply, url=self._url, server=wire.name)
             self._network.learn(reply)
             wire.drop("its slot moved")
             await asyncio.sleep(min(seconds, _MOVING_PAUSE))
             return None
-        if self._closed or group in self._idle:
-            wire.drop("not needed any more")
-        else:
-            self._idle[group] = line
-        if isinstance(reply, Refusal):
-            raise to_error(reply, url=self._url, server=wire.name)
-        if reply is None:
-            return None
-        popped = _Popped(reply[0].decode(), reply[1])
-        if self._at_once is not None and self._waits.get(group) is wait:
-            self._at_once(popped.key)
-        return popped
+        return None if reply is None else _Popped(reply[0].decode(), reply[1])
+
+    def _handled(self, group: int, wait: _Wait, popped: _Popped) -> bool:
+        """Whether the caller took care of it; a wait that was given up has no caller."""
+        return self._handle is not None and self._waits.get(group) is wait and self._handle(popped.key)
 
     async def _open(self, key: str) -> _Line:
         wire = await self._network.open(key)

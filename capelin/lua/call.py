@@ -42,7 +42,7 @@ class Call(Generic[T]):
         parse: Turns the raw reply (RESP2: bytes, int, None, lists) into ``T``.
     """
 
-    __slots__ = ("args", "keys", "parse", "script")
+    __slots__ = ("_command", "args", "keys", "parse", "script")
 
     def __init__(
         self,
@@ -55,6 +55,20 @@ class Call(Generic[T]):
         self.keys = keys
         self.args = args
         self.parse = parse
+        self._command: tuple[str | bytes | int | float, ...] | None = None
+
+    @property
+    def command(self) -> tuple[str | bytes | int | float, ...]:
+        """The command that runs it; a call that is made once and sent often keeps it."""
+        command = self._command
+        if command is None:
+            command = self._command = ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
+        return command
+
+    @property
+    def routed_by(self) -> str | None:
+        """The key that says which node of a Cluster runs it."""
+        return self.keys[0] if self.keys else None
 
     def __repr__(self) -> str:
         return f"<Call {self.script.name} {self.keys[0] if self.keys else ''}>"

@@ -1,27 +1,29 @@
 """The consumer: turns of one pipeline each, which records the outcomes that came in meanwhile and takes new
 jobs (group commit).
 
-It wakes when a start ends, a shard becomes ready or an hour strikes, never on a poll. A take whose reply
+It wakes when a start ends, a shard becomes ready or an hour strikes, never on a poll. A wake token of an idle
+worker is answered with a take in the very callback that reads it. A take whose reply
 was lost leaves its shard `uncertain`, so that its stake is kept until the renewals have brought home what
 was taken.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 
 from capelin import lua
 from capelin._backoff import Backoff
-from capelin.connection import Connection
+from capelin.connection import Connection, Pipeline
 from capelin.errors import Unreachable
 from capelin.keys import ShardKeys
 from capelin.lua import Call, Delivery, KnownTask, OutcomeRow
+from capelin.workers.lanes import Lanes
 from capelin.workers.limits import Limits
 from capelin.workers.ready import MOST_A_CALL, Ready, Visit
-from capelin.workers.recording import Recorder
+from capelin.workers.recording import Batch, Recorder
 from capelin.workers.running import Running, Start, Stop
 from capelin.workers.slots import Room, Slots
 from capelin.workers.taking import Manner, Owned, Taking
@@ -41,6 +43,16 @@ class Executes(Protocol):
     def launch(self, start: Start) -> None:
         """Begin to run a start; it ends with a call of `Consumer.ended`, at once or later."""
         ...
+
+
+class _Turn(NamedTuple):
+    """A pipeline that was sent, and what it asks for."""
+
+    pipeline: Pipeline
+    batches: Sequence[Batch]
+    visits: Sequence[Visit]
+    manners: Sequence[Manner]
+    unparks: Sequence[Visit]
 
 
 class Consumer:
@@ -81,7 +93,8 @@ class Consumer:
         self.turns = 0
         self.begun = 0
         self._draining = False
-        self._bell = asyncio.Event()
+        self._lanes = Lanes()
+        self._sent: deque[_Turn] = deque()  # ahead of their lanes
         self._asked = 0
         self._settled = asyncio.Event()
         self._settled.set()
@@ -92,16 +105,23 @@ class Consumer:
     def notify(self, shard: ShardKeys, *, deep: bool = False) -> None:
         """A shard may have work."""
         self.ready.mark(shard, deep=deep)
-        self._bell.set()
+        self._lanes.wake()
+
+    def woken(self, shard: ShardKeys) -> None:
+        """A token says that a shard has work: it is asked for at once, unless every lane is busy."""
+        self.ready.mark(shard)
+        if self._lanes.any_idle and (turn := self._send()) is not None:
+            self._sent.append(turn)
+            self._lanes.wake()
 
     def unpark(self, shard: ShardKeys) -> None:
         """A shard has, or may have, parked jobs that this worker can run."""
         self.to_unpark[shard] = None
-        self._bell.set()
+        self._lanes.wake()
 
     def ring(self) -> None:
         """Something changed: look again."""
-        self._bell.set()
+        self._lanes.wake()
 
     def ended(self, start: Start, row: OutcomeRow | None) -> None:
         """A start is over. None: it was not ours any more, and there is nothing to record."""
@@ -110,14 +130,14 @@ class Consumer:
             self._running.remove(start)
         else:
             self.recorder.add(start, row)
-        self._bell.set()
+        self._lanes.wake()
 
     def abandon(self, start: Start, row: OutcomeRow) -> None:
         """Record an outcome for a start whose thread cannot be stopped: the thread keeps its slot until it
         returns.
         """
         self.recorder.add(start, row)
-        self._bell.set()
+        self._lanes.wake()
 
     @property
     def asked(self) -> int:
@@ -141,16 +161,23 @@ class Consumer:
         """Turn until cancelled, in lanes: while Redis works on one pipeline, this process runs what the
         other brought.
         """
-        async with asyncio.TaskGroup() as lanes:
-            for _ in range(_LANES):
-                lanes.create_task(self._lane())
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for _ in range(_LANES):
+                    lanes.create_task(self._lane())
+        finally:
+            while self._sent:
+                self._unanswered(self._sent.popleft())
 
     async def _lane(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             next_due = self.ready.wake_due(loop.time())
-            if not await self.turn():
-                await self._wait(None if next_due is None else max(0.0, next_due - loop.time()))
+            turn = self._sent.popleft() if self._sent else self._send()
+            if turn is not None:
+                await self._receive(turn)
+            else:
+                await self._lanes.wait(None if next_due is None else max(0.0, next_due - loop.time()))
 
     async def drain(self, shards: Iterable[ShardKeys]) -> None:
         """Run what is due in these shards, and what comes of it, until a look at all finds nothing."""
@@ -165,47 +192,50 @@ class Consumer:
                 if self.drained:
                     break
                 if not progressed:
-                    await self._wait(None)
+                    await self._lanes.wait(None)
             if self.begun == before:
                 return
 
-    async def _wait(self, seconds: float | None) -> None:
-        self._bell.clear()
-        if seconds is None:
-            await self._bell.wait()
-            return
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(seconds, self._bell.set)
-        try:
-            await self._bell.wait()
-        finally:
-            timer.cancel()
-
     async def turn(self) -> bool:
         """One pipeline: record, take, start. False when there was nothing to send."""
+        turn = self._send()
+        if turn is not None:
+            await self._receive(turn)
+        return turn is not None
+
+    def _send(self) -> _Turn | None:
+        """Send what there is to record and to ask for; None if that is nothing."""
         batches = self.recorder.next_batches()
-        calls: list[Call[Any]] = [self.recorder.call(batch) for batch in batches]
         room = Room(self._slots, _LANES)
-        visits = self.ready.plan(room) if self.taking else []
-        manners = [self._taking.manner(visit.shard) for visit in visits]
-        calls.extend(self._taking.call(visit, manner) for visit, manner in zip(visits, manners, strict=True))
+        visits = self.ready.plan(room) if self.taking and self.ready else []
         unparks = self._plan_unparks(room)
-        calls.extend(self._unpark(visit) for visit in unparks)
-        if not calls:
-            return False
+        if not (batches or visits or unparks):
+            return None
+        manners = [self._taking.manner(visit.shard) for visit in visits]
+        calls: list[Call[Any]] = [self.recorder.call(batch) for batch in batches]
+        calls += [self._taking.call(visit, manner) for visit, manner in zip(visits, manners, strict=True)]
+        calls += [self._unpark(visit) for visit in unparks]
+        turn = _Turn(self._connection.begin(calls), batches, visits, manners, unparks)
         self.turns += 1
-        self._ask((*visits, *unparks))
+        self._ask(visits)
+        self._ask(unparks)
+        if self.ready or self.to_unpark:
+            self._lanes.wake()  # there is more, and another may have room for it
+        return turn
+
+    async def _receive(self, turn: _Turn) -> None:
+        """Read what became of it, and start what it brought."""
+        batches, visits, unparks = turn.batches, turn.visits, turn.unparks
         try:
-            replies = await self._connection.run_many(calls)
+            replies = await turn.pipeline.replies()
         except BaseException:
-            self.recorder.unanswered(batches)
-            self.uncertain.extend(visit.shard for visit in (*visits, *unparks))
+            self._unanswered(turn)
             raise
-        finally:
-            self._answered((*visits, *unparks))
+        self._answered(visits)
+        self._answered(unparks)
         lost = self.recorder.read(batches, replies[: len(batches)])
         first, last = len(batches), len(batches) + len(visits)
-        for visit, manner, reply in zip(visits, manners, replies[first:last], strict=True):
+        for visit, manner, reply in zip(visits, turn.manners, replies[first:last], strict=True):
             lost |= self._read_take(visit, manner, reply)
         for visit, reply in zip(unparks, replies[last:], strict=True):
             lost |= self._read_unpark(visit, reply)
@@ -217,10 +247,16 @@ class Consumer:
             # Redis is there, and a part of it is not: a slot on its way, say. The rest is not held up.
             self._backoff.reset()
             await asyncio.sleep(_PART_AWAY)
-        return True
+
+    def _unanswered(self, turn: _Turn) -> None:
+        self.recorder.unanswered(turn.batches)
+        for visits in (turn.visits, turn.unparks):
+            self.uncertain.extend(visit.shard for visit in visits)
+            self._answered(visits)
 
     def _ask(self, visits: Iterable[Visit]) -> None:
-        self._asked += sum(visit.count for visit in visits)
+        for visit in visits:
+            self._asked += visit.count
         if self._asked:
             self._settled.clear()
 
@@ -317,7 +353,7 @@ class Consumer:
         finally:
             self._answered(visits)
             if len(self.ready):  # for which there may have been no room while slots were promised to these
-                self._bell.set()
+                self._lanes.wake()
         for visit, reply in zip(visits, replies, strict=True):
             if isinstance(reply, Exception):
                 self.uncertain.append(visit.shard)

@@ -23,6 +23,7 @@ class Waiter:
 
     Args:
         notify: Told of each shard to take from.
+        woken: Told of one that a token came from, in the callback that read it.
         block: The longest wait, seconds.
     """
 
@@ -32,11 +33,13 @@ class Waiter:
         *,
         ownership: Ownership,
         notify: Callable[[ShardKeys], None],
+        woken: Callable[[ShardKeys], None],
         block: float,
     ) -> None:
         self._connection = connection
         self._ownership = ownership
         self._notify = notify
+        self._woken = woken
         self._block = block
         self._changed = asyncio.Event()
         self._shards: dict[str, ShardKeys] = {}
@@ -69,12 +72,12 @@ class Waiter:
                 continue
             if key is None:
                 self._take_all()
-            elif not self._ownership.owns(shards[key]):
+            elif not self._handle(key):
                 await self._push_back(key)
 
     async def _pop(self, keys: list[str]) -> str | None:
         """One wait, cut short when ownership changes; the connection loses nothing it pops meanwhile."""
-        pop = asyncio.ensure_future(self._connection.pop(keys, self._block, at_once=self._woken))
+        pop = asyncio.ensure_future(self._connection.pop(keys, self._block, handle=self._handle))
         self._cut_short = pop.cancel
         try:
             return await pop
@@ -87,10 +90,12 @@ class Waiter:
         finally:
             self._cut_short = None
 
-    def _woken(self, key: str) -> None:
+    def _handle(self, key: str) -> bool:
         shard = self._shards.get(key)
-        if shard is not None and self._ownership.owns(shard):
-            self._notify(shard)
+        owned = shard is not None and self._ownership.owns(shard)
+        if shard is not None and owned:
+            self._woken(shard)
+        return owned
 
     async def _push_back(self, key: str) -> None:
         """A token of a shard that is somebody else's by now."""

@@ -163,7 +163,11 @@ class Worker:
         parking = Parking(connection, self._app.keys, worker=self.id, unpark=self._unpark)
         self.consumer = consumer = self._new_consumer(connection, layouts, slots, parking)
         self.waiter = Waiter(
-            connection, ownership=self.ownership, notify=consumer.notify, block=self.settings.block
+            connection,
+            ownership=self.ownership,
+            notify=consumer.notify,
+            woken=consumer.woken,
+            block=self.settings.block,
         )
         host = self._new_host(connection)
         self.control = Control(

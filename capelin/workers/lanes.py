@@ -1,0 +1,41 @@
+"""A consumer's lanes that have nothing to do: they are woken one at a time, since what wakes them is most
+often work for one.
+"""
+
+import asyncio
+
+
+class Lanes:
+    """The lanes that wait."""
+
+    def __init__(self) -> None:
+        self._idle: list[asyncio.Future[None]] = []
+
+    @property
+    def any_idle(self) -> bool:
+        """Whether a lane waits."""
+        return bool(self._idle)
+
+    def wake(self) -> None:
+        """Wake a lane, if one waits. One that does not will look for itself before it does."""
+        if self._idle:
+            self._idle.pop().set_result(None)
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait until woken, or until the time is over; None waits for ever."""
+        loop = asyncio.get_running_loop()
+        woken: asyncio.Future[None] = loop.create_future()
+        self._idle.append(woken)
+        timer = None if seconds is None else loop.call_later(seconds, self._time_over, woken)
+        try:
+            await woken
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if woken.cancelled():
+                self._idle.remove(woken)
+
+    def _time_over(self, woken: asyncio.Future[None]) -> None:
+        if not woken.done():
+            self._idle.remove(woken)
+            woken.set_result(None)
