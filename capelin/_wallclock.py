@@ -10,6 +10,7 @@ All moments are whole seconds since the epoch, UTC.
 """
 
 from collections.abc import Iterator
+from itertools import takewhile
 
 from capelin._calendar import DAY, Calendar
 from capelin._zones import first_change, highest_wall, instant, last_change, offset
@@ -27,32 +28,26 @@ def ticks_after(moments: Calendar, zone: str, at: int) -> Iterator[int]:
     if at not in _MOMENTS:
         return
     until = at + HORIZON
-    for tick in (_fixed if moments.fixed else _shown)(moments, zone, at, until):
-        if tick > until:
-            return
-        yield tick
+    ticks = _fixed(moments, zone, at) if moments.fixed else _shown(moments, zone, at, until)
+    yield from takewhile(lambda tick: tick <= until, ticks)
 
 
 def last_tick(moments: Calendar, zone: str, at: int) -> int | None:
     """Return the last tick at or before a moment; None if there was none for 50 years."""
     if at not in _MOMENTS:
         return None
-    since = at - HORIZON
-    tick = (_last_fixed if moments.fixed else _last_shown)(moments, zone, at, since)
-    return None if tick is None or tick < since else tick
+    return _last_fixed(moments, zone, at) if moments.fixed else _last_shown(moments, zone, at, at - HORIZON)
 
 
-def _fixed(moments: Calendar, zone: str, at: int, until: int) -> Iterator[int]:
+def _fixed(moments: Calendar, zone: str, at: int) -> Iterator[int]:
     for wall in moments.after(highest_wall(zone, at)):
         tick = instant(zone, wall)
         if tick > at:  # all times that are skipped tick at one moment, together
             yield tick
             at = tick
-        if tick > until:
-            return
 
 
-def _last_fixed(moments: Calendar, zone: str, at: int, _since: int) -> int | None:
+def _last_fixed(moments: Calendar, zone: str, at: int) -> int | None:
     wall = moments.last(highest_wall(zone, at))
     return None if wall is None else instant(zone, wall)
 

@@ -140,7 +140,7 @@ class Every(Timing):
 
     def __post_init__(self) -> None:
         given = cast(object, self.period_ms)
-        if not isinstance(given, int) or isinstance(given, bool):
+        if not isinstance(given, int):
             raise InvalidOption(
                 option="period_ms", value=given, why="expected whole milliseconds, such as 60000"
             )

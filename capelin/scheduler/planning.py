@@ -7,7 +7,6 @@ however many steps and by however many leaders they are made (guarantee 8).
 All moments are milliseconds since the epoch.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -100,7 +99,7 @@ def plan(
         _skip(timing, SkipReason.MISSED, after=fresh - 1, until=min(fired - 1, until)),
     )
     skipped = tuple(skip for skip in skips if skip is not None)
-    due = _ticks(timing, after=fired - 1, until=until)
+    due = timing.ticks(fired - 1, until)
     fire = tuple(islice(due, most))
     last = max([since, *(skip.last for skip in skipped), *fire])
     upcoming = timing.after(max(last, dealt_with))
@@ -124,15 +123,11 @@ def _oldest_to_fire(timing: Timing, catch_up: CatchUp, *, fresh: int, now: int, 
             return max(fresh, now - ON_TIME)
 
 
-def _ticks(timing: Timing, *, after: int, until: int) -> Iterator[int]:
-    return timing.ticks(after, until) if after < until else iter(())
-
-
 def _skip(timing: Timing, reason: SkipReason, *, after: int, until: int) -> Skip | None:
     last = timing.latest(until)
     if last is None or last <= after:
         return None
-    ticks = _ticks(timing, after=after, until=until)
+    ticks = timing.ticks(after, until)
     counted = list(islice(ticks, COUNT_LIMIT))
     return Skip(
         reason=reason,

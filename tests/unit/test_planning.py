@@ -232,11 +232,28 @@ def test_ticks_before_the_start_and_after_the_end_do_not_count() -> None:
     assert made(9 * MIN, since=5 * MIN) == Plan(fire=(), skipped=(), last=5 * MIN, next=None, more=False)
 
 
-@pytest.mark.parametrize(("catch_up", "expected"), [(LATEST, "ssF"), (ALL, "ssF"), (NONE, "ssm")], ids=str)
-def test_the_last_ticks_before_the_end_are_caught_up_after_it(catch_up: CatchUp, expected: str) -> None:
-    made = plan(Every(MIN), since=0, now=4 * MIN, catch_up=catch_up, stale_after=MIN, end=3 * MIN)
+@pytest.mark.parametrize(
+    ("catch_up", "stale_after", "now", "expected"),
+    [
+        (LATEST, MIN, 4, "ssF"),
+        (ALL, MIN, 4, "ssF"),
+        (NONE, MIN, 4, "ssm"),
+        # Long after the end the ticks that would have come since are neither stale nor missed.
+        (LATEST, MIN, 10, "sss"),
+        (ALL, MIN, 10, "sss"),
+        (NONE, MIN, 10, "sss"),
+        (LATEST, None, 10, "mmF"),
+        (ALL, None, 10, "FFF"),
+        (NONE, None, 10, "mmm"),
+    ],
+)
+def test_the_last_ticks_before_the_end_are_caught_up_after_it(
+    catch_up: CatchUp, stale_after: int | None, now: int, expected: str
+) -> None:
+    made = plan(Every(MIN), since=0, now=now * MIN, catch_up=catch_up, stale_after=stale_after, end=3 * MIN)
     assert story(Every(MIN), made, since=0, now=3 * MIN) == expected
-    assert (made.last, made.next) == (3 * MIN, None)
+    assert len(made.fire) + sum(skip.count for skip in made.skipped) == 3
+    assert (made.last, made.next, made.more) == (3 * MIN, None, False)
 
 
 def test_a_plan_fires_no_more_than_it_may_and_says_where_to_go_on() -> None:
@@ -329,7 +346,11 @@ BEGINS = st.sampled_from(
         ms("2026-11-23 12:00"),
     ]
 )
-STEPS = st.lists(st.integers(-2 * MIN, 40 * MIN) | st.integers(0, 5 * S), min_size=1, max_size=12)
+STEPS = st.lists(
+    st.integers(-2 * MIN, 40 * MIN) | st.integers(0, 5 * S) | st.integers(2 * HOUR, 5 * HOUR),
+    min_size=1,
+    max_size=12,
+)
 OLDEST = st.none() | st.integers(0, HOUR) | st.sampled_from([0, S, 5 * MIN])
 
 
@@ -338,7 +359,7 @@ def nows(begin: int, steps: list[int]) -> list[int]:
     return [begin + sum(steps[:count]) for count in range(1, len(steps) + 1)]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     timing=TIMINGS,
     begin=BEGINS,
@@ -400,6 +421,7 @@ def test_however_time_goes_on_each_due_tick_is_fired_or_skipped_once(
     assert dealt_with == list(timing.ticks(first, last))
 
 
+@settings(deadline=None)
 @given(timing=TIMINGS, begin=BEGINS, steps=STEPS, most=st.integers(1, 20))
 def test_catching_up_all_of_any_age_fires_exactly_every_tick(
     timing: Timing, begin: int, steps: list[int], most: int
@@ -418,6 +440,7 @@ def test_catching_up_all_of_any_age_fires_exactly_every_tick(
     assert all(earlier < later for earlier, later in pairwise(fired))
 
 
+@settings(deadline=None)
 @given(
     timing=TIMINGS, begin=BEGINS, span=st.integers(0, HOUR), catch_up=st.sampled_from(CatchUp), oldest=OLDEST
 )

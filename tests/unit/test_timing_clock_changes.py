@@ -9,6 +9,7 @@ from cronsim import CronSim
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from capelin._zones import Change, first_change, last_change
 from capelin.timing import Cron, Timing
 
 HOUR = 3_600_000
@@ -126,6 +127,14 @@ def test_every_fifteen_minutes_is_every_fifteen_minutes(zone: str, since: str, e
             "2026-10-25 00:00",
             "25 02:00+02:00, 25 02:30+02:00, 25 02:00+01:00, 25 02:30+01:00",
         ),
+        # A star among the seconds is one as well.
+        ("*/30 30 2 * * *", BERLIN, "2026-03-29 00:00", ""),
+        (
+            "*/59 30 2 * * *",
+            BERLIN,
+            "2026-10-25 00:00",
+            "25 02:30+02:00, 25 02:30+02:00, 25 02:30+01:00, 25 02:30+01:00",
+        ),
         # Both are times around a change by 30 minutes, and both were hard to get right.
         ("*/30 2 * * *", LORD_HOWE, "2026-04-05 00:00", "05 02:00+10:30, 05 02:30+10:30"),
         ("*/30 3 * * *", LORD_HOWE, "2026-10-04 00:00", "04 03:00+11:00, 04 03:30+11:00"),
@@ -136,6 +145,15 @@ def test_every_fifteen_minutes_is_every_fifteen_minutes(zone: str, since: str, e
 )
 def test_a_star_follows_the_clock_on_the_wall(expression: str, zone: str, since: str, expected: str) -> None:
     assert shown(Cron(expression, zone), zone, since, 20) == (expected.split(", ") if expected else [])
+
+
+def test_within_the_hour_that_is_repeated_the_times_of_the_day_wait_for_its_end() -> None:
+    again = ms("2026-10-25 02:15", BERLIN, second_time=True)
+    for time in ("0 3", "59 2", "0 2"):
+        timing = Cron(f"{time} * * *", BERLIN)
+        minute, hour = time.split()
+        assert timing.after(again) == ms(f"2026-10-{25 if hour == '3' else 26} 0{hour}:{minute:0>2}", BERLIN)
+        assert timing.latest(again) == ms(f"2026-10-{24 if hour == '3' else 25} 0{hour}:{minute:0>2}", BERLIN)
 
 
 def test_a_day_that_a_zone_never_had_still_has_its_daily_tick() -> None:
@@ -172,6 +190,22 @@ AROUND = 27 * HOUR
 def test_clocks_are_set_at_these_moments(zone: str, moment: str) -> None:
     at = ms(moment)
     assert local(at - 60_000, zone).utcoffset() != local(at, zone).utcoffset()
+
+
+def test_changes_are_found_up_to_their_moments() -> None:
+    spring, autumn = ms("2026-03-29 01:00") // 1000, ms("2026-10-25 01:00") // 1000
+    forward = Change(at=spring, before=3600, after=7200)
+    back = Change(at=autumn, before=7200, after=3600)
+    assert first_change(BERLIN, spring - 1, spring) == last_change(BERLIN, spring - 1, spring) == forward
+    assert first_change(BERLIN, spring, autumn) == last_change(BERLIN, spring, autumn) == back
+    assert first_change(BERLIN, spring, autumn - 1) is last_change(BERLIN, spring, autumn - 1) is None
+    # The nearest one, however far the other end is.
+    years = 10 * 366 * 86_400
+    assert first_change(BERLIN, spring - 1, spring + years) == forward
+    assert first_change(BERLIN, spring, spring + years) == back
+    assert last_change(BERLIN, autumn - years, autumn) == back
+    assert last_change(BERLIN, autumn - years, autumn - 1) == forward
+    assert first_change(KOLKATA, spring, spring + years) is None
 
 
 def fields(values: range, likely: range) -> st.SearchStrategy[tuple[str, frozenset[int]]]:
@@ -234,7 +268,7 @@ def forward(timing: Timing, since: int, until: int) -> list[int]:
     return ticks
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(where=st.sampled_from(CHANGES + NO_CHANGE), minute=MINUTES, hour=HOURS, data=st.data())
 def test_the_ticks_are_those_of_the_definition_whichever_way_they_are_found(
     where: tuple[str, str],
@@ -266,7 +300,7 @@ def test_the_ticks_are_those_of_the_definition_whichever_way_they_are_found(
 SECONDS = fields(range(60), range(60))
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(where=st.sampled_from(CHANGES), second=SECONDS, minute=MINUTES, hour=HOURS, data=st.data())
 def test_schedules_by_the_second_tick_alike_whichever_way_they_are_walked(
     where: tuple[str, str],
@@ -288,7 +322,7 @@ def test_schedules_by_the_second_tick_alike_whichever_way_they_are_walked(
         assert named or tick == ms(moment)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     zone=st.sampled_from([BERLIN, NEW_YORK, KOLKATA, "UTC"]),
     minute=MINUTES,
