@@ -6,7 +6,6 @@ all that a leader does, which needs none of the app's code.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -63,7 +62,7 @@ class Leadership:
             if await self._leases.renew(connection):
                 log.warning("leads no more: somebody else does")
                 await self._end()
-        elif standing and time.monotonic() >= self._leases.free_at(LEADER):
+        elif standing:  # a round comes when the lease ends, and when somebody says that a member left
             for held in await self._leases.acquire(connection, [LEADER]):
                 log.info("leads the scheduler", epoch=held.epoch)
         self._lead(connection)
