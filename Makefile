@@ -13,7 +13,7 @@ DEMO_READY := $(if $(wildcard $(DEV)),$(DEV),$(EMBEDDED))
 SOURCES := $(wildcard capelin tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench types lint redis-server
+.PHONY: help demo test check format bench bench-failover types lint redis-server
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -40,6 +40,9 @@ format: $(DEV)  ## format, and fix what lint can fix
 
 bench: $(DEV) redis-server  ## measure; prints ratios to a bare loop and to peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-failover: $(DEV) redis-server  ## measure how long the lead is vacant when its holder ends
+	$(BIN)/python -m benchmarks.failover $(ARGS)
 
 $(DEV): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
