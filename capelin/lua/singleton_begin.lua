@@ -5,5 +5,5 @@
 -- include: now, fence
 redis.call('PERSIST', state)
 if deposed() then return 'deposed' end
-redis.call('HSET', state, 'worker', owner, 'epoch', epoch, 'since', now)
+redis.call('HSET', state, 'worker', owner, 'epoch', epoch, 'number', 0, 'since', now)
 return { redis.call('HGET', state, 'state') }

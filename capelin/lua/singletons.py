@@ -71,16 +71,19 @@ def singleton_begin(keys: Keys, name: str, /, *, owner: str, epoch: int) -> Call
 
 @checked(_SAVE)
 def singleton_save(
-    keys: Keys,
-    name: str,
-    /,
-    *,
-    owner: str,
-    epoch: int,
-    text: bytes,
+    keys: Keys, name: str, /, *, owner: str, epoch: int, number: int, text: bytes
 ) -> Call[bool]:
-    """Write the state. False: refused, the lease is somebody else's."""
-    return _SAVE(_keys(keys, name), bool, owner=owner, epoch=epoch, text=text)
+    """Write the state. False: refused, the lease is somebody else's.
+
+    Args:
+        keys: The namespace.
+        name: The singleton.
+        owner: Who holds the lease.
+        epoch: Of the lease.
+        number: Which save of this holder it is, from 1: one that comes after a later one changes nothing.
+        text: The state.
+    """
+    return _SAVE(_keys(keys, name), bool, owner=owner, epoch=epoch, number=number, text=text)
 
 
 @checked(_NOTE)

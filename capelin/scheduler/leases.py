@@ -66,6 +66,11 @@ class Leases:
         """Whether a lease can be trusted at this moment."""
         return self.holding(name) is not None
 
+    def epoch(self, name: str) -> int | None:
+        """Return the epoch of a lease that is held, or was until a moment ago; None otherwise."""
+        held = self._held.get(name)
+        return None if held is None else held.epoch
+
     def free_at(self, name: str) -> float:
         """The moment (monotonic) from which it may be worth trying to take a lease; 0 for one never tried."""
         return self._free_at.get(name, 0.0)

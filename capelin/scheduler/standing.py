@@ -38,7 +38,7 @@ class Standing:
         self, app: "Capelin[Any]", connection: Connection, settings: Settings, *, worker: str
     ) -> None:
         self._connection, self._keys = connection, app.keys
-        self.declaration = Declaration.of(app.name, app.declared_schedules(), ())
+        self.declaration = Declaration.of(app.name, app.declared_schedules(), app.singletons)
         self.leadership = Leadership(app.keys, settings, owner=worker)
         self._telling: set[asyncio.Task[None]] = set()
 

@@ -17,8 +17,9 @@ from functools import lru_cache
 
 
 @lru_cache(maxsize=65536)
-def _score(queue: str, shard: int, member: str) -> bytes:
-    return hashlib.blake2b(f"{queue}:{shard}:{member}".encode(), digest_size=8).digest()
+def score(of: str, item: int | str, member: str) -> bytes:
+    """How well an item goes with a member: the smaller the better, and the same in every process."""
+    return hashlib.blake2b(f"{of}:{item}:{member}".encode(), digest_size=8).digest()
 
 
 def assign(queue: str, shards: int, members: Sequence[str]) -> dict[int, str]:
@@ -40,7 +41,7 @@ def assign(queue: str, shards: int, members: Sequence[str]) -> dict[int, str]:
         return {}
     floor, extras = divmod(shards, len(members))
     pairs = sorted(
-        (_score(queue, shard, member), shard, member) for shard in range(shards) for member in members
+        (score(queue, shard, member), shard, member) for shard in range(shards) for member in members
     )
     owners: dict[int, str] = {}
     load = dict.fromkeys(members, 0)

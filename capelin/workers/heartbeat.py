@@ -36,6 +36,9 @@ log = structlog.get_logger("capelin.worker")
 
 _INTERVALS_UNTIL_SURE = 3
 EXIT_STALLED = 70
+SHUTDOWN = "shutdown"
+STALLED = "the event loop makes no progress"
+"""Why leases are given up."""
 
 
 class Listener(Protocol):
@@ -194,7 +197,7 @@ class Heartbeat:
         self._next_at = time.monotonic() + self._interval
         self._gave_up = stalled = self._stall.seconds > self._stall_after
         if stalled:
-            await self.give_up(connection, why="the event loop makes no progress")
+            await self.give_up(connection, why=STALLED)
         await self._renew(connection, stalled=stalled)
         standing = not (stalled or self._leaving) and self._joins
         if standing:
@@ -253,7 +256,7 @@ class Heartbeat:
         self._leaving = True
         # A round under way may be about to take a lease: it goes first.
         async with self._turn:
-            await self.give_up(connection, why="shutdown")
+            await self.give_up(connection, why=SHUTDOWN)
 
     async def sign_off(self, connection: Connection) -> None:
         """The last word of a worker that has nothing running: its stakes and consumers go."""

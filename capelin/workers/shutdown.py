@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from capelin.errors import CapelinError
+from capelin.scheduler.hosting import Hosting
 from capelin.workers import outcomes
 from capelin.workers.consumer import Consumer
 from capelin.workers.heartbeat import Heartbeat
@@ -33,6 +34,7 @@ async def shut_down(
     heartbeat: Heartbeat,
     grace: float,
     hurry: asyncio.Event,
+    singletons: Hosting | None = None,
 ) -> None:
     """End a worker's work.
 
@@ -43,9 +45,11 @@ async def shut_down(
         heartbeat: The heartbeat.
         grace: Seconds that running jobs may still take.
         hurry: Ends the grace time when it is set.
+        singletons: They end beside the jobs, and give their leases up one by one.
     """
     consumer.taking = False
     log.info("worker stops", running=len(running), grace=grace)
+    closing = asyncio.create_task(_close(singletons, hurry))
     await asyncio.gather(
         _try("leaving the fleet", host.call(heartbeat.leave)),
         _try("waiting for the last deliveries", consumer.settled()),
@@ -53,7 +57,13 @@ async def shut_down(
     await _wait_for(running, grace, hurry)
     await _hand_back(consumer, running, patience=_LITTLE_PATIENCE if hurry.is_set() else _PATIENCE)
     await _try("recording the last outcomes", consumer.recorder.flushed())
+    await closing
     await _try("signing off", host.call(heartbeat.sign_off))
+
+
+async def _close(singletons: Hosting | None, hurry: asyncio.Event) -> None:
+    if singletons is not None:
+        await singletons.close(hurry)
 
 
 async def _wait_for(running: Running, grace: float, hurry: asyncio.Event) -> None:

@@ -72,6 +72,7 @@ def member_for(
     slots: Slots,
     known: Iterable[KnownTask],
     release: str = "",
+    singletons: Iterable[str] = (),
     candidate: bool = False,
 ) -> Member:
     """The worker's record in the fleet."""
@@ -86,6 +87,7 @@ def member_for(
         slots=slots.total,
         tasks={task.name: task.digest for task in known},
         release=release,
+        singletons=tuple(sorted(singletons)),
         candidate=candidate,
     )
 

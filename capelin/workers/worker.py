@@ -19,6 +19,7 @@ from capelin.connection import Connection, connect
 from capelin.errors import ConfigurationError
 from capelin.keys import ShardKeys
 from capelin.lua import OutcomeKind, OutcomeRow, Verdict
+from capelin.scheduler.hosting import SingletonHost
 from capelin.scheduler.standing import Standing
 from capelin.settings import Settings
 from capelin.workers.consumer import Consumer
@@ -26,7 +27,7 @@ from capelin.workers.control import Control
 from capelin.workers.endings import log_end
 from capelin.workers.executor import Executor
 from capelin.workers.fleet import new_worker_id
-from capelin.workers.heartbeat import Heartbeat
+from capelin.workers.heartbeat import Heartbeat, Passenger
 from capelin.workers.host import Host, LocalHost, ThreadHost
 from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
@@ -60,8 +61,8 @@ class Worker:
         burst: Drain what is due, then end.
         settings: Instead of the app's.
         name: What its id begins with, instead of the host's name.
-        scheduler: Whether it stands for the lead of the scheduler. One that serves no queue (``queues={}``)
-            does nothing else.
+        scheduler: Whether it stands for the lead of the scheduler, and hosts singletons. One that serves no
+            queue (``queues={}``) does nothing else.
 
     Attributes:
         id: This worker's id, new each time.
@@ -70,7 +71,7 @@ class Worker:
             and ``current_job().is_leader`` answer with it.
 
     Raises:
-        ConfigurationError: The app has no tasks.
+        ConfigurationError: The app has no tasks and no singletons.
 
     Example:
         worker = Worker(app, queues={"emails": 3, "reports": 1})
@@ -96,7 +97,7 @@ class Worker:
         self._vantage = Vantage(self.id, ownership=self.ownership, leads=self._leads_now)
         self._app = app
         self._tasks = app.tasks
-        if not self._tasks and queues is None:
+        if not self._tasks and not app.singletons and queues is None:
             raise ConfigurationError(
                 f"app {app.name!r} has no tasks; is the module that defines them imported (include=[...])?"
             )
@@ -114,11 +115,15 @@ class Worker:
         self._failure: BaseException | None = None
         self._progressed = time.monotonic()
         self._slots: Slots | None = None
+        self._singletons: SingletonHost | None = None
 
     @property
     def leftovers(self) -> int:
-        """Once it has ended: jobs whose code goes on, since it heeds nothing. They were handed back."""
-        return 0 if self._slots is None else self._slots.running
+        """Once it has ended: jobs and singletons whose code goes on, since it heeds nothing. They were handed
+        back, and given up.
+        """
+        jobs = 0 if self._slots is None else self._slots.running
+        return jobs + (0 if self._singletons is None else self._singletons.hosting.left_behind)
 
     def stop(self) -> None:
         """End cleanly; a second call hands back at once what still runs."""
@@ -184,6 +189,16 @@ class Worker:
             poke=host.poke,
             declare=standing.declare_again,
         )
+        if self._stands and self._app.singletons:
+            self._singletons = SingletonHost(
+                self._app,
+                connection,
+                self.settings,
+                worker=self.id,
+                release=standing.declaration.digest,
+                post=_poster(),
+                call=host.call,
+            )
         self.heartbeat = heartbeat = self._new_heartbeat(layouts, slots)
         self._vantage.members = lambda: heartbeat.members
         await standing.declare()
@@ -209,6 +224,7 @@ class Worker:
                 heartbeat=heartbeat,
                 grace=self.settings.grace,
                 hurry=self._hurry,
+                singletons=None if self._singletons is None else self._singletons.hosting,
             )
         finally:
             for service in services:
@@ -269,13 +285,10 @@ class Worker:
         self.consumer.unpark(shard)
 
     def _new_heartbeat(self, layouts: Mapping[str, int], slots: Slots) -> Heartbeat:
-        loop = asyncio.get_running_loop()
-        consumer = self.consumer
-
-        def post(function: Callable[..., None], *args: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the worker is gone
-                loop.call_soon_threadsafe(partial(function, *args))
-
+        consumer, singletons = self.consumer, self._singletons
+        passengers: list[Passenger] = [self._standing.leadership] if self._stands else []
+        if singletons is not None:
+            passengers.append(singletons.candidacy)
         return Heartbeat(
             keys=self._app.keys,
             member=member_for(
@@ -285,6 +298,7 @@ class Worker:
                 slots=slots,
                 known=self._known,
                 release=self._standing.declaration.digest,
+                singletons=() if singletons is None else self._app.singletons,
                 candidate=self._stands,
             ),
             limits=self._limits,
@@ -296,11 +310,11 @@ class Worker:
             running=self.running,
             uncertain=consumer.uncertain,
             listener=self.control,
-            post=post,
+            post=_poster(),
             progressed=lambda: self._progressed,
             free_slots=lambda: slots.most_free if consumer.taking else 0,
             joins=not self._burst,
-            passengers=[self._standing.leadership] if self._stands else [],
+            passengers=passengers,
         )
 
     def _new_host(self, connection: Connection) -> Host:
@@ -355,3 +369,14 @@ class Worker:
 
 def _leads_nothing() -> bool:
     return False
+
+
+def _poster() -> Callable[..., None]:
+    """Return what runs a function on this event loop, whichever thread asks."""
+    loop = asyncio.get_running_loop()
+
+    def post(function: Callable[..., None], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the worker is gone
+            loop.call_soon_threadsafe(partial(function, *args))
+
+    return post
