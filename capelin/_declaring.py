@@ -15,8 +15,8 @@ from capelin.names import check_name
 from capelin.options import TaskArguments, TaskOptions
 from capelin.registry import TaskRegistry
 from capelin.requests import JobRequest
-from capelin.schedules import Schedule, ScheduleArguments, SchedulePolicy, timing_of
-from capelin.timing import Timing
+from capelin.schedules import Schedule, ScheduleArguments, SchedulePolicy
+from capelin.timing import Timing, every, parse_cron
 
 if TYPE_CHECKING:
     from capelin.tasks import AsyncTask, SyncTask, Task
@@ -154,7 +154,7 @@ class ScheduleDecorators(ABC):
             @app.cron("0 9 * * mon-fri", timezone="Europe/Berlin")
             async def digest() -> None: ...
         """
-        return self._declare(timing_of(expression, timezone), options)
+        return self._declare(parse_cron(expression, timezone), options)
 
     def every(self, period: Duration, /, **options: Unpack[DeclareArguments]) -> ScheduleDecorator:
         """Run a task every so often, once across all processes.
@@ -172,7 +172,7 @@ class ScheduleDecorators(ABC):
             @app.every(timedelta(minutes=1))
             async def tidy() -> None: ...
         """
-        return self._declare(timing_of(period, None), options)
+        return self._declare(every(period), options)
 
     @abstractmethod
     def add_schedule(self, declared: DeclaredSchedule) -> None:
