@@ -41,6 +41,10 @@ class Views:
         """What each worker sees, by its id."""
         return {worker: context.run(cluster) for worker, context in self._contexts.items()}
 
+    def leaders(self) -> int:
+        """How many say that they lead."""
+        return sum(view.is_leader for view in self.now().values())
+
     def agree(self) -> bool:
         """Whether all see just those that there are, and together own every shard once."""
         views = self.now()
@@ -61,6 +65,7 @@ async def test_workers_see_each_other_come_and_go(backend_url: str, running_work
         seen = views.now()
         assert set(seen) == {worker.id for worker in workers}
         assert sorted(len(view.shards) for view in seen.values()) == [2, 3, 3]
+        await wait_until(lambda: views.leaders() == 1, description="one of them to lead")
         for first in views.at_first.values():
             assert (first.workers, first.shards, first.is_leader, first.shard) == ((), (), False, None)
         for view in seen.values():
