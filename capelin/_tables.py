@@ -19,6 +19,8 @@ STYLES: Mapping[str, str] = {
     "scheduled": "cyan",
     "paused": "yellow",
     "gone": "red",
+    "healthy": "green",
+    "silent": "red",
 }
 """How cells that begin with such a word look on a terminal."""
 

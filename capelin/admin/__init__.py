@@ -1,11 +1,12 @@
 """What operators ask: listings and repairs, over a Redis URL alone and without any app's code.
 
-    access   how they reach Redis, and which queues and shards there are
-    queues   depth, age, pause and resume
-    shards   who owns what
-    fleet    workers
-    jobs     list, look at, cancel, retry
-    dead     the DLQ: list, replay, purge
+    access      how they reach Redis, and which queues and shards there are
+    queues      depth, age, pause and resume
+    shards      who owns what
+    fleet       workers
+    jobs        list, look at, cancel, retry
+    dead        the DLQ: list, replay, purge
+    singletons  who hosts each, and whether it gives signs of life
 
 Listings read at most so many entries of each place, however large the backlog is: nothing scans.
 """
@@ -16,6 +17,7 @@ from capelin.admin.fleet import WorkerStanding, list_workers
 from capelin.admin.jobs import JobList, cancel_job, list_jobs, read_job, retry_job
 from capelin.admin.queues import QueueStanding, list_queues, pause_queue, resume_queue
 from capelin.admin.shards import ShardStanding, list_shards
+from capelin.admin.singletons import SingletonInfo, SingletonState, list_singletons, read_singleton
 
 __all__ = [
     "Access",
@@ -25,18 +27,22 @@ __all__ = [
     "QueueStanding",
     "Repaired",
     "ShardStanding",
+    "SingletonInfo",
+    "SingletonState",
     "WorkerStanding",
     "cancel_job",
     "list_dead",
     "list_jobs",
     "list_queues",
     "list_shards",
+    "list_singletons",
     "list_workers",
     "open_access",
     "pause_queue",
     "pick_dead",
     "purge",
     "read_job",
+    "read_singleton",
     "replay",
     "resume_queue",
     "retry_job",

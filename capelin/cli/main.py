@@ -18,6 +18,7 @@ from capelin.cli.jobs import jobs
 from capelin.cli.nouns import HELP
 from capelin.cli.queues import queues
 from capelin.cli.shards import shards
+from capelin.cli.singletons import singletons
 from capelin.cli.version import show_version
 from capelin.cli.workers import run
 
@@ -48,6 +49,7 @@ for _noun, _name in (
     (dlq, "dlq"),
     (workers, "workers"),
     (shards, "shards"),
+    (singletons, "singletons"),
 ):
     cli.add_typer(_noun, name=_name, rich_help_panel="Look and repair")
 
