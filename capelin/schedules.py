@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict, cast
 
 from capelin.durations import Duration, milliseconds, seconds
 from capelin.errors import InvalidOption
-from capelin.ids import MAX_UID_LENGTH
+from capelin.ids import derived_uid
 from capelin.names import check_name
 from capelin.options import milliseconds_since_epoch
 from capelin.priority import Priority
@@ -26,7 +26,6 @@ OverlapName = Literal["allow", "skip", "queue"]
 
 SKIP_IF_OLDER_THAN = timedelta(minutes=5)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NAME_IN_UID = 80
 _NOT_STORED = {"dedupe_key", "dedupe_for", "on_duplicate", "delay", "at", "schedule"}
 
 
@@ -146,10 +145,7 @@ class Schedule:
         """Return the uid of a tick's job: the same whoever leads, and another for every tick and schedule."""
         moment = (_EPOCH + timedelta(milliseconds=tick)).strftime("%Y%m%dT%H%M%S")
         below = f"{tick % 1000:03d}" if tick % 1000 else ""
-        # Dots part the words of an id; the sum tells names apart that differ only in what is folded or cut.
-        short = self.name.replace(".", "_")[:_NAME_IN_UID]
-        uid = f"{short}-{moment}{below}Z-{zlib.crc32(self.name.encode()):08x}"
-        return uid[-MAX_UID_LENGTH:]
+        return derived_uid(self.name, f"{moment}{below}Z")
 
     def to_json(self) -> str:
         """Return it as text that is the same for the same schedule."""
