@@ -24,7 +24,19 @@ WORKERS, SHARDS = 3, 8
 IDLE = 10.0
 # A second, so that on a busy machine no thief is quicker than a woken owner.
 SETTINGS = Settings(steal_after=1.0)
-SCRIPTS = ("enqueue", "take", "finish", "renew", "fleet_beat", "reap", "retain", "adopt", "lease_acquire")
+SCRIPTS = (
+    "enqueue",
+    "take",
+    "finish",
+    "renew",
+    "fleet_beat",
+    "reap",
+    "retain",
+    "adopt",
+    "lease_acquire",
+    "lease_renew",
+    "schedule_commit",
+)
 OLDER_THAN = 4  # its place among the arguments of `take`
 
 group = Tasks()
@@ -78,6 +90,12 @@ async def test_an_idle_fleet_says_no_more_than_its_timers_explain(redis_server: 
         "reap": SHARDS,  # a new owner looks once for what the last one left, as soon as it may judge
         "SCRIPT": WORKERS * 4,  # their texts, when one is first used on a connection
         "CLIENT": WORKERS * 3,  # a wait gets a connection, named and known; one for other shards is ended
+        "lease_renew": times(IDLE, interval),  # the leader keeps its lease
+        "schedule_commit": times(IDLE, interval),  # and asks whether the schedules have changed
+        "lease_acquire": (WORKERS - 1) * times(IDLE, interval),  # the others, whether they may lead
+        "HGETALL": 2 * 7,  # the leader looks every 15 s which releases run: what they declare,
+        "HGET": 2,  # what is in place,
+        "TIME": 2,  # and what was retired long ago
         "probe": round(min(SETTINGS.steal_budget, 20 * SHARDS) * IDLE * 1.1),  # 20 a second and shard
     }
     assert set(said) <= set(bounds), "an idle fleet says something that no timer explains"
