@@ -7,6 +7,14 @@ import pytest
 from capelin import lua
 from capelin.keys import Keys
 from capelin.lua import KnownTask, NewJob, OutcomeRow, RunningRow, Verdict
+from capelin.lua.singletons import (
+    Declared,
+    Note,
+    singleton_begin,
+    singleton_declare,
+    singleton_note,
+    singleton_save,
+)
 from tests.conftest import OwnRedis
 from tests.scripts.driving import RETENTION, TTL, Shard
 from tests.scripts.servers import RealServer, Refused, opened
@@ -99,6 +107,15 @@ def test_stakes_leases_and_membership_are_renewed(full: Shard) -> None:
     assert full.server.run(lua.fleet_leave(KEYS, worker="w3")) > 0
     assert not full.leave("w1")
     assert full.leave("w2")
+
+
+def test_singletons_are_hosted_and_save(full: Shard) -> None:
+    run = full.server.run
+    epoch = run(lua.lease_acquire(KEYS.lease("s"), owner="w1", ttl=TTL)).epoch
+    assert run(singleton_begin(KEYS, "s", owner="w1", epoch=epoch)) is not None
+    assert run(singleton_save(KEYS, "s", owner="w1", epoch=epoch, number=1, text=b"{}"))
+    assert run(singleton_note(KEYS, "s", owner="w1", epoch=epoch, what=Note.RAN, error=""))
+    assert run(singleton_declare(KEYS, declared=[Declared("s", '{"app":"x"}')])) == [""]
 
 
 def test_the_jobs_of_the_dead_come_back_end_or_are_buried(full: Shard) -> None:
