@@ -49,12 +49,15 @@ if TYPE_CHECKING:
         PayloadTooLarge,
         QueueFull,
         RedisRefused,
+        ScheduleExists,
+        ScheduleNotFound,
         SyncInAsync,
         UnknownTask,
         Unreachable,
         UnsupportedSchema,
         WorkerLost,
     )
+    from capelin.health import Health, HealthCheck
     from capelin.jobs import Job
     from capelin.middleware import CallNext, Middleware
     from capelin.options import TaskOptions
@@ -63,21 +66,26 @@ if TYPE_CHECKING:
     from capelin.requests import JobRequest, OnDuplicate
     from capelin.resources import resource
     from capelin.retry import Reject, Retry, RetryPolicy, Snooze
+    from capelin.schedule_book import LeaderInfo, ScheduleInfo, ScheduleStatus
     from capelin.settings import Settings
     from capelin.singletons import Leader, Singleton
     from capelin.tasks import Task, Tasks
+    from capelin.ticks import CatchUp, Overlap
 
 __all__ = [
     "CallNext",
     "Cancellation",
     "Capelin",
     "CapelinError",
+    "CatchUp",
     "Cluster",
     "ClusterWorker",
     "ConfigurationError",
     "EnqueueError",
     "FailedJob",
     "FailedStart",
+    "Health",
+    "HealthCheck",
     "InvalidArguments",
     "InvalidJobId",
     "InvalidName",
@@ -99,6 +107,7 @@ __all__ = [
     "JobStatus",
     "JobTimeout",
     "Leader",
+    "LeaderInfo",
     "LeadershipLost",
     "Middleware",
     "NoApp",
@@ -107,6 +116,7 @@ __all__ = [
     "NoResources",
     "NotInThisProcess",
     "OnDuplicate",
+    "Overlap",
     "OwnedShard",
     "PayloadTooLarge",
     "Priority",
@@ -115,6 +125,10 @@ __all__ = [
     "Reject",
     "Retry",
     "RetryPolicy",
+    "ScheduleExists",
+    "ScheduleInfo",
+    "ScheduleNotFound",
+    "ScheduleStatus",
     "Settings",
     "Singleton",
     "Snooze",
@@ -139,6 +153,7 @@ if not TYPE_CHECKING:
         "app": ("Capelin",),
         "clusters": ("Cluster", "ClusterWorker", "OwnedShard", "cluster"),
         "context": ("JobContext", "current_job"),
+        "health": ("Health", "HealthCheck"),
         "jobs": ("Job",),
         "middleware": ("CallNext", "Middleware"),
         "options": ("TaskOptions",),
@@ -147,9 +162,11 @@ if not TYPE_CHECKING:
         "requests": ("JobRequest", "OnDuplicate"),
         "resources": ("resource",),
         "retry": ("Reject", "Retry", "RetryPolicy", "Snooze"),
+        "schedule_book": ("LeaderInfo", "ScheduleInfo", "ScheduleStatus"),
         "settings": ("Settings",),
         "singletons": ("Leader", "Singleton"),
         "tasks": ("Task", "Tasks"),
+        "ticks": ("CatchUp", "Overlap"),
     }
     _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,5 +1,6 @@
 """What an app does with schedules beside declaring them: those of its code, and those of run time."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing_extensions import Unpack
 from capelin._declaring import DeclaredSchedule, describe_task, schedule_of
 from capelin._handles import checked
 from capelin.durations import Duration
+from capelin.health import Health
 from capelin.options import TaskOptions
 from capelin.registry import TaskRegistry
 from capelin.requests import JobRequest
@@ -88,6 +90,29 @@ class AppSchedules(ABC):
         """
         client = self.client()
         return ScheduleBook(client.connection, client.keys, client.settings)
+
+    async def health(self) -> Health:
+        """Return which schedules and singletons are silent: every process sees the same.
+
+        A schedule is to complete a run, and a singleton to give a sign of life, within twice its interval.
+
+        Raises:
+            Unreachable, RedisRefused: It could not be read.
+
+        Example:
+            health = await app.health()
+            if not health.healthy:
+                print([check.name for check in health.checks if not check.healthy])
+        """
+        from capelin.admin.access import Access
+        from capelin.admin.singletons import list_singletons
+
+        client, book = self.client(), self.schedules
+        access = Access(client.connection, client.keys, client.settings)
+        leader, schedules, singletons = await asyncio.gather(
+            book.leader(), book.ls(), list_singletons(access)
+        )
+        return Health.of(leader, schedules, singletons)
 
     def declared_schedules(self) -> list[Schedule]:
         """Return the schedules that its code declares; imports what it includes."""
