@@ -46,7 +46,7 @@ class SchedulePolicy:
 
     Attributes:
         skip_if_older_than: A tick that nobody could fire for longer than this is skipped, and counted (5
-            minutes). None: no tick is ever too old.
+            minutes; a second at least). None: no tick is ever too old.
         catch_up: Of ticks that were missed (nobody led, Redis was away), ``latest`` (the default) fires the
             newest that is not too old, ``all`` each that is not too old, ``none`` none.
         overlap: When the run of an earlier tick has not ended, ``allow`` (the default) starts another beside
@@ -74,7 +74,10 @@ class SchedulePolicy:
         """Return the fields of a ``Schedule``, in plain units."""
         stale = self.skip_if_older_than
         return {
-            "stale_after": None if stale is None else milliseconds(seconds("skip_if_older_than", stale)),
+            # Less would skip every tick: one always fires some milliseconds after its moment.
+            "stale_after": None
+            if stale is None
+            else milliseconds(seconds("skip_if_older_than", stale, minimum=1.0)),
             "catch_up": _one_of(CatchUp, "catch_up", self.catch_up),
             "overlap": _one_of(Overlap, "overlap", self.overlap),
             "jitter": milliseconds(seconds("jitter", self.jitter)),

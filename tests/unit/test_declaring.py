@@ -161,6 +161,7 @@ class TestRefusals:
             ({"overlap": "maybe"}, "overlap"),
             ({"jitter": -1}, "jitter"),
             ({"skip_if_older_than": "soon"}, "skip_if_older_than"),
+            ({"skip_if_older_than": 0}, "skip_if_older_than"),
             ({"start": datetime(2026, 1, 1)}, "start"),  # noqa: DTZ001 -- naive on purpose
             ({"end": "tomorrow"}, "end"),
             (
