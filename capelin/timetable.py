@@ -58,11 +58,18 @@ class ScheduleState:
     @classmethod
     def from_json(cls, text: bytes | None) -> "ScheduleState":
         """Read it; what cannot be read counts as nothing known."""
-        try:
-            raw = cast("dict[str, Any]", json.loads(text or b"{}"))
-            return cls(**{name: raw[name] for name in cls.__dataclass_fields__ if name in raw})
-        except (ValueError, TypeError):
-            return cls()
+        raw = _object(text)
+        skipped = raw.get("skipped")
+        counts = cast("dict[str, object]", skipped) if isinstance(skipped, dict) else {}
+        return cls(
+            last=_whole(raw.get("last")),
+            tick=_whole(raw.get("tick")),
+            job=_text(raw.get("job")),
+            outcome=_text(raw.get("outcome")),
+            at=_whole(raw.get("at")),
+            fired=_whole(raw.get("fired")) or 0,
+            skipped={reason: _whole(count) or 0 for reason, count in counts.items()},
+        )
 
     def fire(self, tick: int, job: str, *, at: int) -> "ScheduleState":
         """Return the state after a tick became a job."""
@@ -310,23 +317,37 @@ def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
 
 def _entry(name: str, item: bytes, *values: bytes | None) -> Entry:
     state, intent, paused, beat = values
-    try:
-        raw = cast("dict[str, Any]", json.loads(item))
-    except ValueError:
-        raw = {}
+    raw = _object(item)
     return Entry(
         name=name,
         schedule=_readable(raw),
         app=str(raw.get("app", "")),
         source=str(raw.get("source", "")),
-        revision=int(raw.get("rev", 0)),
-        since=int(raw.get("since", 0)),
-        retired=raw.get("retired"),
+        revision=_whole(raw.get("rev")) or 0,
+        since=_whole(raw.get("since")) or 0,
+        retired=_whole(raw.get("retired")),
         paused=None if paused is None else int(paused),
         state=ScheduleState.from_json(state),
         intent=_intent(intent),
         beat=None if beat is None else int(beat),
     )
+
+
+def _object(text: bytes | None) -> dict[str, Any]:
+    """Read an object; what is none, since it is torn or somebody else's, is empty."""
+    try:
+        found: object = json.loads(text or b"{}")
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _readable(raw: Mapping[str, Any]) -> Schedule | None:

@@ -13,7 +13,7 @@ Whoever leads next begins with the intents that it finds, and sends the same job
 changes nothing, and one that came too late is decided about anew. Keeps guarantee 8.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from capelin.errors import CapelinError
 from capelin.ids import JobId
 from capelin.keys import Keys, shard_of
 from capelin.lua import Call, Submitted, enqueue
-from capelin.lua.scheduling import Intended, NewState, Tick, schedule_commit, schedule_intend
+from capelin.lua.scheduling import NewState, Tick, schedule_commit, schedule_intend
 from capelin.scheduler.clock import RedisClock
 from capelin.scheduler.planning import Plan, plan
 from capelin.schedules import Schedule
@@ -40,6 +40,7 @@ log = structlog.get_logger("capelin.scheduler")
 MOST_AT_ONCE = 500
 OVERLAP = "overlap"
 _TRY_AGAIN = 1.0
+_UNREAD = -1
 
 
 class Deposed(Exception):
@@ -74,11 +75,14 @@ class Firing:
         self._queues = Queues(connection, keys, settings)
         self._resend_window = milliseconds(settings.resend_window)
         self._most_waiting = settings.max_queue_length
-        self._version = -1
+        self._version = _UNREAD
         self._entries: dict[str, Entry] = {}
         self._next: dict[str, int] = {}
         self._open: dict[str, _Open] = {}
+        # Of this turn: schedules whose ticks cannot be fired now; those that had changed when it came to it.
         self._refused: set[str] = set()
+        self._changed: set[str] = set()
+        self._said: set[str] = set()
 
     async def turn(self, epoch: int) -> float | None:
         """Fire what is due.
@@ -96,12 +100,14 @@ class Firing:
         version = await self._commit(epoch, {})
         if version != self._version:
             await self._load()
+        self._refused.clear()
+        self._changed.clear()
         await self._settle(epoch)
         while due := self._due():
-            begun = await self._intend(epoch, due)
+            await self._intend(epoch, due)
+            if self._version == _UNREAD:
+                await self._load()
             await self._settle(epoch)
-            if begun < len(due):  # some have changed, or cannot be placed
-                break
         return self._seconds_until_next()
 
     # What there is.
@@ -116,7 +122,15 @@ class Firing:
             self._look_ahead(entry)
             if entry.intent is not None and name not in self._open:
                 self._open[name] = _Open(entry.intent, entry.schedule)
+        for name, tick in list(self._open.items()):
+            if not self._owed(name, tick.intent.tick):
+                del self._open[name]
         self._version = version
+
+    def _owed(self, name: str, tick: int) -> bool:
+        """Whether a tick is still to be fired: nobody has paused, removed or changed its schedule since."""
+        entry = self._entries.get(name)
+        return entry is not None and entry.fires and tick > entry.decided
 
     def _look_ahead(self, entry: Entry) -> None:
         due = entry.next
@@ -127,8 +141,12 @@ class Firing:
 
     def _due(self) -> dict[str, Plan]:
         now = self._clock.now()
-        due = [name for name, at in self._next.items() if at <= now and name not in self._open]
+        due = [name for name, at in self._next.items() if at <= now and self._free(name)]
         return {name: self._plan(self._entries[name], now) for name in due[:MOST_AT_ONCE]}
+
+    def _free(self, name: str) -> bool:
+        """Whether a schedule waits for its next tick, and not for a tick's end."""
+        return name not in self._open and name not in self._refused
 
     def _plan(self, entry: Entry, now: int) -> Plan:
         schedule = entry.schedule
@@ -147,102 +165,115 @@ class Firing:
 
     def _seconds_until_next(self) -> float | None:
         waits = [_TRY_AGAIN] if self._open or self._refused else []
-        self._refused.clear()
-        if self._next:
-            # A millisecond more: Redis's clock is to have reached the tick, too.
-            waits.append(max(0.0, (min(self._next.values()) + 1 - self._clock.now()) / 1000))
+        # A millisecond more: Redis's clock is to have reached the tick, too.
+        now = self._clock.now() - 1
+        waits += [max(0.0, (at - now) / 1000) for name, at in self._next.items() if self._free(name)]
         return min(waits, default=None)
 
     # The three steps.
 
-    async def _intend(self, epoch: int, plans: Mapping[str, Plan]) -> int:
-        """Write skips, and the intents of ticks to fire; return how many of the schedules were dealt with."""
-        now = self._clock.now()
+    async def _intend(self, epoch: int, plans: Mapping[str, Plan]) -> None:
+        """Write skips, and the intents of ticks to fire; a schedule of which neither can be is refused."""
         skipped: dict[str, ScheduleState] = {}
         ticks: list[tuple[Tick, Schedule]] = []
         for name, made in plans.items():
             entry = self._entries[name]
-            state = entry.state
-            for skip in made.skipped:
-                log.warning(
-                    "ticks are skipped",
-                    schedule=name,
-                    reason=skip.reason.value,
-                    ticks=skip.count,
-                    at_least=skip.at_least,
-                )
-                state = state.skip(skip.last, skip.reason.value, skip.count, at=now)
-            if state is not entry.state:
-                skipped[name] = state
+            if made.skipped:
+                skipped[name] = self._passed_over(entry, made)
+            job = None
             if made.fire and entry.schedule is not None:
                 job = await self._place(entry.schedule, made.fire[0])
                 if job is not None:
-                    tick = Tick(name, entry.revision, made.fire[0], str(job))
-                    ticks.append((tick, entry.schedule))
+                    ticks.append((Tick(name, entry.revision, made.fire[0], str(job)), entry.schedule))
+            if job is None and not made.skipped:
+                self._refused.add(name)
         if skipped:
             await self._commit(epoch, skipped)
-        if not ticks:
-            return len(skipped)
-        intended = await self._run(
-            schedule_intend(
-                self._keys,
-                owner=self._owner,
-                epoch=epoch,
-                window=self._resend_window,
-                ticks=[tick for tick, _ in ticks],
-            )
-        )
-        return len(plans) - len(ticks) + self._begun(ticks, intended)
+        if ticks:
+            await self._write_intents(epoch, ticks)
 
-    def _begun(self, ticks: list[tuple[Tick, Schedule]], intended: Intended) -> int:
-        begun = 0
+    async def _write_intents(self, epoch: int, ticks: Sequence[tuple[Tick, Schedule]]) -> None:
+        call = schedule_intend(
+            self._keys,
+            owner=self._owner,
+            epoch=epoch,
+            window=self._resend_window,
+            ticks=[tick for tick, _ in ticks],
+        )
+        intended = await self._run(call)
         for (tick, schedule), not_after in zip(ticks, intended.not_after, strict=True):
             if not_after:
                 intent = Intent(tick=tick.moment, job=tick.job, not_after=not_after)
                 self._open[tick.name] = _Open(intent, schedule)
-                begun += 1
-        if begun < len(ticks):
-            self._version = -1  # read again
-            self._refused.update(tick.name for tick, _ in ticks)
-        return begun
+            else:
+                self._version = _UNREAD
+                if tick.name in self._changed:  # it was read again, and still differs
+                    self._refused.add(tick.name)
+                self._changed.add(tick.name)
+
+    def _passed_over(self, entry: Entry, made: Plan) -> ScheduleState:
+        state = entry.state
+        for skip in made.skipped:
+            log.warning(
+                "ticks are skipped",
+                schedule=entry.name,
+                reason=skip.reason.value,
+                ticks=skip.count,
+                at_least=skip.at_least,
+            )
+            state = state.skip(skip.last, skip.reason.value, skip.count, at=self._clock.now())
+        return state
 
     async def _place(self, schedule: Schedule, tick: int) -> JobId | None:
-        """Return the id of a tick's job; None, said once a turn, when its queue cannot be used."""
+        """Return the id of a tick's job; None, said once, when its queue cannot be used."""
         request = schedule.job_of(tick)
         try:
             layout = (await self._queues.open([request.queue]))[request.queue]
         except CapelinError as error:
-            log.error("a tick cannot be fired", schedule=schedule.name, queue=request.queue, error=str(error))
-            self._refused.add(schedule.name)
+            say = log.debug if schedule.name in self._said else log.error
+            say("a tick cannot be fired", schedule=schedule.name, queue=request.queue, error=str(error))
+            self._said.add(schedule.name)
             return None
+        self._said.discard(schedule.name)
         key = placing_key(request)
         shard = 0 if key is None else shard_of(key, layout.shards)
         return JobId(queue=request.queue, shard=shard, uid=schedule.uid_of(tick))
 
     async def _settle(self, epoch: int) -> None:
         """Enqueue what is intended, and write what became of it."""
-        if not self._open:
-            return
-        names = list(self._open)[:MOST_AT_ONCE]
-        replies = await self._connection.run_many([await self._enqueue(self._open[name]) for name in names])
+        names = list(self._open)
+        for begin in range(0, len(names), MOST_AT_ONCE):
+            states = await self._enqueue(names[begin : begin + MOST_AT_ONCE])
+            if states:
+                await self._commit(epoch, states)
+                for name in states:
+                    self._open.pop(name, None)
+
+    async def _enqueue(self, names: list[str]) -> dict[str, ScheduleState]:
+        """Enqueue these ticks; return what has become of those of which that is known."""
+        calls: dict[str, Call[Any]] = {}
+        for name in names:
+            try:
+                calls[name] = await self._call(self._open[name])
+            except CapelinError as error:
+                self._put_off(name, str(error))
         states: dict[str, ScheduleState] = {}
-        for name, reply in zip(names, replies, strict=True):
-            tick = self._open[name]
+        replies = await self._connection.run_many(list(calls.values()))
+        for name, reply in zip(calls, replies, strict=True):
             if isinstance(reply, Exception) or reply is None:
-                why = "the queue is full" if reply is None else str(reply)
-                say = log.debug if tick.said else log.warning
-                say("a tick could not be enqueued; trying again", schedule=name, error=why)
-                tick.said = True
-                continue
-            if reply[0][0] is Submitted.LATE:
+                self._put_off(name, "the queue is full" if reply is None else str(reply))
+            elif reply[0][0] is Submitted.LATE:
                 # Nobody can enqueue it any more under this intent: it is planned anew, and may be stale.
                 del self._open[name]
-                continue
-            states[name] = self._ended(name, tick.intent, reply[0][0])
-        if states:
-            await self._commit(epoch, states)
-            for name in states:
-                self._open.pop(name, None)
+            else:
+                states[name] = self._ended(name, self._open[name].intent, reply[0][0])
+        return states
+
+    def _put_off(self, name: str, why: str) -> None:
+        tick = self._open[name]
+        say = log.debug if tick.said else log.warning
+        say("a tick could not be enqueued; trying again", schedule=name, error=why)
+        tick.said = True
 
     def _ended(self, name: str, intent: Intent, verdict: Submitted) -> ScheduleState:
         now = self._clock.now()
@@ -254,7 +285,7 @@ class Firing:
         log.debug("a tick was fired", schedule=name, job=intent.job, late_ms=now - intent.tick)
         return state.fire(intent.tick, intent.job, at=now)
 
-    async def _enqueue(self, tick: _Open) -> Call[Any]:
+    async def _call(self, tick: _Open) -> Call[Any]:
         schedule, intent = tick.schedule, tick.intent
         job = JobId.parse(intent.job)
         shard = self._keys.shard(job.queue, job.shard)
