@@ -107,6 +107,7 @@ local function settled(extra)
   redis.call('PEXPIRE', ticks, TICKS_REMEMBERED)
 end
 
+local added, doubled = 0, 0
 local function submit(extra, uid, task, digest, args, priority, due, _, unique_key, unique_for, on_duplicate)
   if extra.tick then
     local verdict = settled(extra)
@@ -114,6 +115,7 @@ local function submit(extra, uid, task, digest, args, priority, due, _, unique_k
   end
   local verdict, target = decide(uid, task, unique_key, on_duplicate)
   if verdict == 'duplicate' and extra.tick then redis.call('HSET', ticks, extra.schedule, extra.tick .. PASSED_OVER) end
+  if verdict == 'duplicate' or verdict == 'replace' then doubled = doubled + 1 end
   if verdict == 'again' or verdict == 'duplicate' then return { verdict, target } end
   if verdict == 'known' then return { 'replaced', target } end
   if unique_key ~= '' then
@@ -137,6 +139,7 @@ local function submit(extra, uid, task, digest, args, priority, due, _, unique_k
     redis.call('HSET', record(target), 'follower', uid)
   end
   add(uid, task, digest, args, priority, due, extra)
+  added = added + 1
   return { verdict, uid }
 end
 
@@ -177,16 +180,18 @@ local function waiting()
   return count
 end
 if most ~= '' then
-  local added = 0
+  local more = 0
   for i = FIRST, #ARGV, STEP do
     local uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate = job(i)
     local verdict = decide(uid, task, unique_key, on_duplicate)
-    if verdict == 'new' or verdict == 'follower' then added = added + 1 end
+    if verdict == 'new' or verdict == 'follower' then more = more + 1 end
   end
-  if added > 0 and waiting() + added > tonumber(most) then return 'full' end
+  if more > 0 and waiting() + more > tonumber(most) then return 'full' end
 end
 
 local replies = {}
 for i = FIRST, #ARGV, STEP do replies[#replies + 1] = submit(extras[i], job(i)) end
+if added > 0 then total('enqueued', added) end
+if doubled > 0 then total('duplicates', doubled) end
 if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
 return replies

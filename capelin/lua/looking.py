@@ -46,6 +46,7 @@ class Survey:
         owner: The worker that waits on the shard; empty when nobody does.
         epoch: Of its lease.
         expires: When its lease ends, ms.
+        totals: What was counted in it since ever: ``enqueued``, ``duplicates``, ``cancelled``.
     """
 
     now: int
@@ -61,6 +62,7 @@ class Survey:
     owner: str
     epoch: int
     expires: int
+    totals: Mapping[str, int]
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Survey":
@@ -95,6 +97,11 @@ class Survey:
             owner=text(owner),
             epoch=_whole(text(epoch)),
             expires=_whole(text(expires)),
+            totals={
+                name.removeprefix("total:"): _whole(count)
+                for name, count in meta.items()
+                if name.startswith("total:")
+            },
         )
 
 

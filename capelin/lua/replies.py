@@ -85,6 +85,7 @@ class Delivery(NamedTuple):
         first: When its first start was, ms, once it has failed.
         schedule: The schedule that it is a run of; empty for none.
         tick: The tick that it is the run of, ms; None for none, or for one that a person triggered.
+        due: The moment it was scheduled for last, ms; None when it never was.
     """
 
     uid: str
@@ -108,6 +109,7 @@ class Delivery(NamedTuple):
     schedule: str
     tick: int | None
     priority: str
+    due: int | None = None
 
     @property
     def stream(self) -> str:
@@ -118,7 +120,7 @@ class Delivery(NamedTuple):
 def delivery(raw: Sequence[Any]) -> Delivery:
     """Read one job of a reply."""
     uid, place, token, task, digest, args, attempt, crashes, timeout, retry, *rest = raw
-    headers, parent, enqueued, expires, cancel, first, correlation, batch, schedule, tick, priority = rest
+    headers, parent, enqueued, expires, cancel, first, correlation, batch, schedule, tick, due, priority = rest
     return Delivery(
         text(uid),
         text(place),
@@ -141,7 +143,15 @@ def delivery(raw: Sequence[Any]) -> Delivery:
         text(schedule),
         int(tick) if tick else None,
         text(priority) or "normal",
+        _moment(due),
     )
+
+
+def _moment(value: bytes | None) -> int | None:
+    try:
+        return int(float(value)) if value else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def deliveries(raw: Sequence[Any]) -> list[Delivery]:

@@ -4,7 +4,8 @@
 -- KEYS: meta, never, wake, scheduled, stakes, finished, dlq, *streams
 -- ARGV: worker, count, ttl, waits, older_than, resend_window, default_retention, critical, high, normal, low
 -- Reply: {jobs, more, next_due, torn, dropped, expired, the clock}; a job is {uid, place, token, task, digest, args, attempt,
---   crashes, timeout, retry, headers, parent, enqueued, expires, cancel, first, correlation, batch, priority}
+--   crashes, timeout, retry, headers, parent, enqueued, expires, cancel, first, correlation, batch, schedule, tick,
+--   due, priority}
 -- include: now, shard, streams, wake, place, cancel, aside, start
 redis.call('PERSIST', meta)
 local want = tonumber(count)

@@ -40,6 +40,7 @@ class Look:
     dlq: list[tuple[str, str, str]] = field(default_factory=list[tuple[str, str, str]])
     dlq_ids: dict[str, str] = field(default_factory=dict[str, str])
     meta: dict[str, str] = field(default_factory=dict[str, str])
+    totals: dict[str, str] = field(default_factory=dict[str, str])
     lease: dict[str, str] = field(default_factory=dict[str, str])
     stakes: dict[str, float] = field(default_factory=dict[str, float])
     tokens: int = 0
@@ -111,8 +112,12 @@ def _note(found: Look, shard: ShardKeys, name: str, reply: Reply) -> None:
             found.failures[uid] = texts(reply)
         case "scheduled" | "finished" | "stakes":
             setattr(found, kind, _scores(reply))
-        case "meta" | "lease":
-            setattr(found, kind, pairs(reply))
+        case "meta":
+            fields = pairs(reply)
+            found.meta = {name: value for name, value in fields.items() if not name.startswith("total:")}
+            found.totals = {name: value for name, value in fields.items() if name not in found.meta}
+        case "lease":
+            found.lease = pairs(reply)
         case "parked":
             found.parked[rest] = _scores(reply)
         case "unique":

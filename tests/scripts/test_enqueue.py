@@ -187,3 +187,12 @@ class TestTheLimit:
         assert shard.take_one().uid == "u1"
         assert shard.submit(keyed("u3", "follow"), most=1) is None
         assert shard.record("u1").get("follower") is None
+
+
+def test_what_was_enqueued_and_what_was_a_duplicate_is_counted(shard: Shard) -> None:
+    shard.enqueue(keyed("u1"), keyed("u2"), keyed("u3", "replace"), "u4")
+    assert shard.look().totals == {"total:enqueued": "2", "total:duplicates": "2"}
+    shard.enqueue("u4", keyed("u3", "replace"))
+    assert shard.look().totals == {"total:enqueued": "2", "total:duplicates": "2"}, "they were sent again"
+    shard.cancel("u4")
+    assert shard.look().totals["total:cancelled"] == "1"

@@ -1,4 +1,4 @@
--- include: now, place
+-- include: now, place, total
 -- add: writes a new job. `extra` holds record fields that most jobs lack, and `expires_in` (ms from the due moment).
 local function add(uid, task, digest, args, priority, due, extra)
   local fields = { 'task', task, 'status', 'queued', 'enqueued', now }
@@ -49,6 +49,7 @@ local function add_child(parent, kin, uid, task, digest, args, priority, due, ex
   extra.correlation = kin[1]
   extra.batch = extra.batch or kin[2] or nil
   add(uid, task, digest, args, priority, due, extra)
+  total('enqueued', 1)
 end
 -- The uid of what follows a success. A job succeeds once, so the place in the chain is enough, and no chain makes it long.
 local function next_uid(uid)

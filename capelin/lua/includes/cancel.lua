@@ -1,4 +1,4 @@
--- include: free, keep
+-- include: free, keep, total
 -- cancel: a job that does not run (any more) ends cancelled. Its place in a stream or set is the caller's to clear. It is kept
 -- before its key and its follower are freed: whatever those look like, the job has its new place.
 local ENDING = { 'task', 'key', 'window', 'follower', 'waited', 'retention', 'enqueued', 'follows' }
@@ -11,4 +11,5 @@ local function end_cancelled(uid, reason)
   if j[8] then redis.pcall('HDEL', record(j[8]), 'follower') end
   free_key(uid, j[1] or '?', j[2], j[3], j[4])
   if j[5] then tell(uid, 'cancelled') end
+  total('cancelled', 1)
 end

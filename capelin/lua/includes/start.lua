@@ -1,7 +1,7 @@
 -- include: now, shard
 -- start: a job begins to run. One list of fields for every script that hands jobs to a worker, in the order of `Delivery`.
 local STARTING = { 'status', 'place', 'token', 'task', 'digest', 'args', 'attempt', 'crashes', 'timeout', 'retry', 'headers',
-  'parent', 'enqueued', 'expires', 'cancel', 'first', 'correlation', 'batch', 'schedule', 'tick', 'priority' }
+  'parent', 'enqueued', 'expires', 'cancel', 'first', 'correlation', 'batch', 'schedule', 'tick', 'due', 'priority' }
 -- The record, or nil when the key is no record at all.
 local function read_job(uid)
   local j = redis.pcall('HMGET', record(uid), unpack(STARTING))
