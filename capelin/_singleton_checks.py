@@ -62,9 +62,14 @@ def check_hint(function: Callable[..., Any], name: str, leader: type, state: typ
     if get_origin(hint) is not leader:
         return
     found = get_args(hint)[0]
-    if found is not (type(None) if state is None else state):
-        given = "no state= was given" if state is None else f"state={spell(state)} was given"
-        raise InvalidSingleton(singleton=name, why=f"it takes a Leader[{spell(found)}], but {given}")
+    given = type(None) if state is None else state
+    if (
+        isinstance(found, type)
+        and issubclass(found, (BaseModel, type(None)))
+        and not issubclass(given, found)
+    ):
+        but = "no state= was given" if state is None else f"state={spell(state)} was given"
+        raise InvalidSingleton(singleton=name, why=f"it takes a Leader[{spell(found)}], but {but}")
 
 
 def checked_state(state: object, name: str) -> Any:

@@ -95,6 +95,7 @@ class Candidacy:
         self._declared, self._app, self._host, self._post, self._clock = declared, app, host, post, clock
         self._names = sorted(one.name for one in declared)
         self._said = False
+        self._released: set[tuple[str, int]] = set()
         self._answered = -1.0
         self._steady_at = 0.0
         self._ends: dict[str, float] = {}
@@ -143,6 +144,7 @@ class Candidacy:
             Unreachable, RedisRefused: It ends by itself, or others find it by themselves.
         """
         if self._leases.epoch(name) == epoch:
+            self._released.add((name, epoch))
             await self._leases.release(connection, [name])
         members = read_members(await connection.command("HGETALL", self._keys.fleet_members))
         others = [m.id for m in members.values() if name in m.singletons and m.id != self._leases.owner]
@@ -153,13 +155,13 @@ class Candidacy:
         return {name: epoch for name, epoch in found.items() if epoch is not None}
 
     async def _renew(self, connection: Connection) -> None:
-        before = self._held()
+        before, self._released = self._held(), set()
         try:
             await self._leases.renew(connection)
         finally:  # some may be lost though others were not answered
             after = self._held()
             for name, epoch in before.items():
-                if after.get(name) != epoch:
+                if after.get(name) != epoch and (name, epoch) not in self._released:
                     log.warning("the lease of a singleton was lost", singleton=name, epoch=epoch)
                     self._post(self._host.lost, name, epoch)
 

@@ -44,6 +44,7 @@ class RunningWorker(Protocol):
         settings: Settings | None = ...,
         queues: Mapping[str, int] | None = ...,
         burst: bool = ...,
+        scheduler: bool = ...,
         chosen: Callable[[str], bool] = ...,
     ) -> LocalWorker: ...
 
@@ -55,6 +56,7 @@ async def start_worker(
     settings: Settings | None = None,
     queues: Mapping[str, int] | None = None,
     burst: bool = False,
+    scheduler: bool = True,
     chosen: Callable[[str], bool] = lambda _: True,
 ) -> LocalWorker:
     """Start a worker that `ends` stops; in tests it is the fixture `running_worker`.
@@ -62,9 +64,13 @@ async def start_worker(
     Its settings are those of the app unless it is given others. Who owns what follows from the ids of
     workers: `chosen` is asked of ids until it likes one.
     """
-    worker = Worker(app, settings=settings, queues=queues, burst=burst)
+
+    def make() -> Worker:
+        return Worker(app, settings=settings, queues=queues, burst=burst, scheduler=scheduler)
+
+    worker = make()
     while not chosen(worker.id):
-        worker = Worker(app, settings=settings, queues=queues, burst=burst)
+        worker = make()
     local = LocalWorker(worker, asyncio.create_task(worker.run()))
     started = asyncio.create_task(worker.started.wait())
     await asyncio.wait([started, local.task], return_when=asyncio.FIRST_COMPLETED)
