@@ -21,6 +21,10 @@ STYLES: Mapping[str, str] = {
     "gone": "red",
     "healthy": "green",
     "silent": "red",
+    "active": "green",
+    "late!": "red",
+    "unreadable": "red",
+    "leads": "green",
 }
 """How cells that begin with such a word look on a terminal."""
 
@@ -41,16 +45,25 @@ class Column(NamedTuple):
     whole: bool = False
 
 
-def table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> Table:
-    """Make a table that fits into the width in which it is printed, as far as its whole columns allow."""
+def table(columns: Sequence[Column], rows: Sequence[Sequence[object]], *, width: int | None = None) -> Table:
+    """Make a table that fits into the width in which it is printed, as far as its whole columns allow.
+
+    Args:
+        columns: Its columns.
+        rows: A value for each of them.
+        width: What it is to fit into, if that is known: then the longest of what may be cut is cut first.
+    """
     made = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
-    for column, width in zip(columns, _widths(columns, rows), strict=True):
+    least = _widths(columns, rows)
+    most = least if width is None else _fitted(columns, rows, least, width)
+    for column, low, high in zip(columns, least, most, strict=True):
         made.add_column(
             column.name,
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
-            min_width=width,
+            min_width=low,
+            max_width=None if width is None else high,
         )
     for row in rows:
         made.add_row(*(cell(value) for value in row))
@@ -61,6 +74,18 @@ def needed_width(columns: Sequence[Column], rows: Sequence[Sequence[object]]) ->
     """Return the least width in which nothing is cut that must be whole."""
     widths = _widths(columns, rows)
     return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _fitted(
+    columns: Sequence[Column], rows: Sequence[Sequence[object]], least: Sequence[int], width: int
+) -> list[int]:
+    widths = [max((len(str(row[index] or "")) for row in rows), default=0) for index in range(len(columns))]
+    widths = [max(pair) for pair in zip(widths, least, strict=True)]
+    excess = sum(widths) + _GAP * (len(widths) - 1) - width
+    while excess > 0 and (cut := [at for at in range(len(widths)) if widths[at] > least[at]]):
+        widths[max(cut, key=lambda at: widths[at])] -= 1
+        excess -= 1
+    return widths
 
 
 def _widths(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> list[int]:

@@ -26,7 +26,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> 
     console = Console(highlight=False)
     # What people copy is never cut: a long id makes the table wider than the terminal.
     console.width = max(console.width, needed_width(columns, rows))
-    console.print(table(columns, rows))
+    console.print(table(columns, rows, width=console.width))
 
 
 def print_details(title: str, rows: Sequence[tuple[str, object]]) -> None:
