@@ -250,8 +250,13 @@ class ScheduleNotFound(CapelinError, LookupError):
 
         self.name = name
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"no schedule named {name!r}{hint}")
+        if near:
+            hint = f"did you mean {near[0]!r}?"
+        elif known:
+            hint = f"there are: {', '.join(known[:5])}{', …' if len(known) > 5 else ''}"  # noqa: PLR2004
+        else:
+            hint = "there is none at all"
+        super().__init__(f"no schedule named {name!r}; {hint}")
 
 
 class ScheduleExists(CapelinError):

@@ -21,6 +21,7 @@ from capelin.lua import Submitted
 from capelin.records import read_arguments
 from capelin.settings import Settings
 from capelin.timetable import Entry, Timetable
+from capelin.timing import Cron
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -51,6 +52,7 @@ class ScheduleInfo:
         status: Whether its ticks are fired.
         when: Its timing, as it was written.
         meaning: The same in words.
+        timezone: The zone whose clocks it follows; None for one that ticks every so often.
         task: The task that it runs.
         queue: The queue that its jobs go to.
         args, kwargs: The arguments of each run, plain JSON.
@@ -81,6 +83,7 @@ class ScheduleInfo:
     status: ScheduleStatus
     when: str = ""
     meaning: str = ""
+    timezone: str | None = None
     task: str = ""
     queue: str = ""
     args: tuple[Any, ...] = ()
@@ -295,6 +298,7 @@ def info_of(entry: Entry, now: int) -> ScheduleInfo:
         known,
         when=str(schedule.timing),
         meaning=schedule.timing.explain(),
+        timezone=schedule.timing.timezone if isinstance(schedule.timing, Cron) else None,
         task=schedule.request.task,
         queue=schedule.request.queue,
         args=args,

@@ -249,7 +249,9 @@ class Timetable:
         )
         verdict = changed.verdicts[0]
         if verdict is ScheduleVerdict.TAKEN:
-            raise ScheduleExists(name=schedule.name, why=f"it belongs to app {changed.taken_by[0]!r}")
+            raise ScheduleExists(
+                name=schedule.name, why=f"it belongs to app {changed.taken_by[0]!r}; take another name"
+            )
         if verdict is ScheduleVerdict.DECLARED:
             raise ScheduleExists(name=schedule.name, why="code declares it; change it there")
         return verdict
