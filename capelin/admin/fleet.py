@@ -6,6 +6,7 @@ from datetime import datetime
 
 from capelin.admin.access import Access
 from capelin.records import moment
+from capelin.schedule_book import ScheduleBook
 from capelin.workers.fleet import Member, read_members
 
 
@@ -25,6 +26,8 @@ class WorkerStanding:
         running: How many it runs, by queue.
         shards: The shards it owns, as ``queue:shard``.
         tasks: The tasks it can run, with the digest of each signature.
+        candidate: Whether it may lead the scheduler.
+        leads: Whether it does.
         seconds_left: For how long it counts as alive without another sign of life.
     """
 
@@ -41,6 +44,8 @@ class WorkerStanding:
     running: Mapping[str, int] = field(default_factory=dict[str, int])
     shards: tuple[str, ...] = ()
     tasks: Mapping[str, str] = field(default_factory=dict[str, str])
+    candidate: bool = False
+    leads: bool = False
     seconds_left: float | None = None
 
 
@@ -63,6 +68,7 @@ async def list_workers(access: Access) -> list[WorkerStanding]:
     """
     now = await access.clock()
     fleet = await read_fleet(access)
+    leader = (await ScheduleBook(access.connection, access.keys, access.settings).leader()).worker
     running: dict[str, dict[str, int]] = {}
     owned: dict[str, list[str]] = {}
     for shard, found in (await access.surveys()).items():
@@ -86,6 +92,8 @@ async def list_workers(access: Access) -> list[WorkerStanding]:
             running=running.get(member.id, {}),
             shards=tuple(owned.get(member.id, ())),
             tasks=member.tasks,
+            candidate=member.candidate,
+            leads=member.id == leader,
             seconds_left=(expires - now) / 1000,
         )
         for member, expires in sorted(fleet.values(), key=lambda known: (known[0].started, known[0].id))

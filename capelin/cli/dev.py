@@ -3,7 +3,7 @@
 import typer
 
 from capelin.cli.options import AppDir, AppPath, Prefix, RedisUrl
-from capelin.cli.workers import Concurrency, Queues
+from capelin.cli.workers import Concurrency, NoScheduler, Queues
 
 
 def dev(
@@ -11,6 +11,7 @@ def dev(
     *,
     queue: Queues = None,
     concurrency: Concurrency = None,
+    no_scheduler: NoScheduler = False,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     app_dir: AppDir = ".",
@@ -37,6 +38,7 @@ def dev(
     words = ["worker", app, "--app-dir", app_dir, "--check-round-trip", "--grace", "5"]
     words += [word for name in queue or () for word in ("-q", name)]
     words += ["-c", str(concurrency)] if concurrency is not None else []
+    words += ["--no-scheduler"] if no_scheduler else []
 
     async def watch() -> int:
         reloader = Reloader(this_command(words), folder=Path(app_dir))

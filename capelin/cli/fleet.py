@@ -34,6 +34,7 @@ def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) 
         Column("RUN", right=True),
         Column("SHARDS", right=True),
         Column("UP", right=True),
+        Column("LEAD", whole=True),
         Column("STATE"),
     ]
     print_table(
@@ -46,6 +47,7 @@ def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) 
                 sum(worker.running.values()),
                 len(worker.shards),
                 ago(worker.up_seconds),
+                _lead(worker),
                 _state(worker),
             )
             for worker in found
@@ -84,7 +86,8 @@ def show(
             ("host", f"{one.host}, pid {one.pid}" if one.host else None),
             ("capelin", one.version),
             ("started", f"{at(one.started)}, {ago(one.up_seconds)} ago" if one.started else None),
-            ("queues", ", ".join(one.queues)),
+            ("lead", _LEADS[_lead(one)] if one.host else None),
+            ("queues", ", ".join(one.queues) or ("none" if one.host else None)),
             (
                 "running",
                 ", ".join(f"{count} of {queue}" for queue, count in one.running.items()) or "nothing",
@@ -93,6 +96,17 @@ def show(
             ("tasks", ", ".join(sorted(one.tasks))),
         ],
     )
+
+
+_LEADS = {
+    "leads": "leads the scheduler",
+    "stands": "stands for it",
+    "": "does not stand for it",
+}
+
+
+def _lead(worker: "WorkerStanding") -> str:
+    return "leads" if worker.leads else "stands" if worker.candidate and worker.alive else ""
 
 
 def _state(worker: "WorkerStanding") -> str:

@@ -32,6 +32,7 @@ def run_worker(
     burst: bool,
     settings: "Settings",
     name: str | None = None,
+    scheduler: bool = True,
     supervised: int | None = None,
 ) -> int:
     """Run a worker until it ends; returns the exit status: 0 after a clean stop.
@@ -42,6 +43,7 @@ def run_worker(
         burst: The same.
         settings: The same.
         name: The same.
+        scheduler: The same.
         supervised: The descriptor that a supervisor gave to this process.
 
     Raises:
@@ -50,7 +52,7 @@ def run_worker(
     parent = None if supervised is None else Parent(supervised)
 
     async def work() -> None:
-        worker = Worker(app, queues=queues, burst=burst, settings=settings, name=name)
+        worker = Worker(app, queues=queues, burst=burst, settings=settings, name=name, scheduler=scheduler)
         if parent is not None:
             parent.tell_loaded(grace=settings.grace)
             parent.on_gone(worker.stop)

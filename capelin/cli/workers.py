@@ -28,6 +28,9 @@ Grace = Annotated[
 Name = Annotated[
     str | None, typer.Option(metavar="NAME", help="What the worker's id begins with; the host's name.")
 ]
+NoScheduler = Annotated[
+    bool, typer.Option("--no-scheduler", help="Neither lead the scheduler nor host singletons.")
+]
 CheckRoundTrip = Annotated[bool, typer.Option("--check-round-trip", hidden=True)]
 Supervised = Annotated[int | None, typer.Option(hidden=True)]
 
@@ -43,6 +46,7 @@ def run(
     burst: Burst = False,
     grace: Grace = None,
     name: Name = None,
+    no_scheduler: NoScheduler = False,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     app_dir: AppDir = ".",
@@ -71,6 +75,7 @@ def run(
         burst=burst,
         settings=settings,
         name=name,
+        scheduler=not no_scheduler,
         supervised=supervised,
     )
     raise typer.Exit(status)
