@@ -106,22 +106,8 @@ def _read_arguments(app: "Capelin[Any]", task: str, text: str) -> tuple[tuple[An
     """
     import json
 
-    from capelin.errors import InvalidArguments
-    from capelin.narrow import is_dict, is_list
+    from capelin.cli.arguments import read_plain
 
     known = app.tasks[task]
-    try:
-        value: object = json.loads(text)
-    except ValueError as error:
-        raise InvalidArguments(
-            task=task, why=f"""{text!r} is no JSON ({error}); like '{{"name": "value"}}', in single quotes"""
-        ) from error
-    if is_dict(value):
-        given: list[object] = [[], value]
-    elif is_list(value):
-        given = [value, {}]
-    else:
-        raise InvalidArguments(
-            task=task, why=f"arguments are a JSON object (by name) or list (by position), not {text}"
-        )
-    return known.signature.decode(json.dumps(given).encode())
+    args, kwargs = read_plain(task, text)
+    return known.signature.decode(json.dumps([args, kwargs]).encode())

@@ -15,8 +15,11 @@ from capelin.cli.dlq import dlq
 from capelin.cli.enqueue import enqueue
 from capelin.cli.fleet import workers
 from capelin.cli.jobs import jobs
+from capelin.cli.leader import leader
 from capelin.cli.nouns import HELP
 from capelin.cli.queues import queues
+from capelin.cli.scheduler import scheduler
+from capelin.cli.schedules import schedules
 from capelin.cli.shards import shards
 from capelin.cli.singletons import singletons
 from capelin.cli.version import show_version
@@ -42,6 +45,7 @@ cli = typer.Typer(
 cli.command("demo", rich_help_panel="Run")(demo)
 cli.command("dev", rich_help_panel="Run")(dev)
 cli.command("worker", rich_help_panel="Run")(run)
+cli.command("scheduler", rich_help_panel="Run")(scheduler)
 cli.command("enqueue", rich_help_panel="Run")(enqueue)
 for _noun, _name in (
     (queues, "queues"),
@@ -50,8 +54,10 @@ for _noun, _name in (
     (workers, "workers"),
     (shards, "shards"),
     (singletons, "singletons"),
+    (schedules, "schedules"),
 ):
     cli.add_typer(_noun, name=_name, rich_help_panel="Look and repair")
+cli.command("leader", rich_help_panel="Look and repair")(leader)
 
 
 @cli.callback(invoke_without_command=True)

@@ -12,7 +12,7 @@ from capelin.workers.fleet import Member
 from tests.cli.conftest import COLUMNS, Do, Run
 from tests.support.servers import RedisServer
 
-NOUNS = ("queues", "shards", "workers", "jobs", "dlq")
+NOUNS = ("queues", "shards", "workers", "jobs", "dlq", "schedules")
 LONG = "a-queue-with-quite-a-long-name.for-the-whole-world.and-then-some"
 
 
