@@ -20,6 +20,7 @@ from capelin.connection import Connection, Pipeline
 from capelin.errors import Unreachable
 from capelin.keys import ShardKeys
 from capelin.lua import Call, Delivery, KnownTask, OutcomeRow
+from capelin.metrics.meter import NO_METER, Meter
 from capelin.workers.lanes import Lanes
 from capelin.workers.limits import Limits
 from capelin.workers.ready import MOST_A_CALL, Ready, Visit
@@ -61,6 +62,7 @@ class Consumer:
     Args:
         worker: This worker's id.
         recorder: Records the outcomes.
+        meter: Counts what begins.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Consumer:
         recorder: Recorder,
         queue_weights: Mapping[str, int] | None = None,
         known_tasks: Iterable[KnownTask] = (),
+        meter: Meter = NO_METER,
     ) -> None:
         self._connection = connection
         self._worker = worker
@@ -89,6 +92,7 @@ class Consumer:
         self.uncertain: deque[ShardKeys] = deque()
         self.to_unpark: dict[ShardKeys, None] = {}
         self._known_tasks: list[KnownTask] = list(known_tasks)
+        self._meter = meter
         self.taking = True
         self.turns = 0
         self.begun = 0
@@ -289,8 +293,8 @@ class Consumer:
             self.uncertain.append(visit.shard)
             self.to_unpark[visit.shard] = None
             return True
-        for delivery in reply:
-            self.begin(visit.shard, delivery)
+        begun = [job for job in reply if self.begin(visit.shard, job)]
+        self._meter.took(visit.shard, begun, None)
         if len(reply) >= visit.count:
             self.to_unpark[visit.shard] = None
         return False
@@ -306,25 +310,32 @@ class Consumer:
         taken: lua.Taken = reply
         if taken.torn:
             log.error("unreadable entries set aside in the DLQ", shard=str(shard), entries=taken.torn)
+            self._meter.set_aside(shard, len(taken.torn))
         owner = self._taking.owns(shard)
         if taken.more and (owner or self._draining):
             self.ready.mark(shard, deep=len(taken.jobs) >= visit.count)
         elif owner:
             wait = self._taking.look_again_in(manner, taken)
             self.ready.due(shard, None if wait is None else asyncio.get_running_loop().time() + wait)
-        for delivery in taken.jobs:
-            self.begin(shard, delivery)
+        begun = [job for job in taken.jobs if self.begin(shard, job)]
+        self._meter.took(shard, begun, taken.now)
         return False
 
-    def begin(self, shard: ShardKeys, delivery: Delivery) -> None:
-        """Start what was delivered, by whatever door, unless it is known."""
+    def adopt(self, shard: ShardKeys, jobs: Iterable[Delivery]) -> None:
+        """Start what was delivered in a reply that was never read."""
+        begun = [job for job in jobs if self.begin(shard, job)]
+        self._meter.adopted(shard, begun)
+
+    def begin(self, shard: ShardKeys, delivery: Delivery) -> bool:
+        """Start what was delivered, by whatever door; False when it is known."""
         start = Start(shard, delivery)
         if not self._running.add(start):
-            return
+            return False
         self.begun += 1
         if self.executor is None:
             raise RuntimeError("a consumer needs its executor before it takes jobs")
         self.executor.launch(start)
+        return True
 
     async def probe(self, shards: list[ShardKeys]) -> None:
         """Steal: take from foreign shards what has waited too long."""
@@ -358,5 +369,5 @@ class Consumer:
             if isinstance(reply, Exception):
                 self.uncertain.append(visit.shard)
                 continue
-            for delivery in reply.jobs:
-                self.begin(visit.shard, delivery)
+            begun = [job for job in reply.jobs if self.begin(visit.shard, job)]
+            self._meter.stole(visit.shard, begun, reply.now)

@@ -90,8 +90,7 @@ class Control:
 
     def adopted(self, shard: ShardKeys, deliveries: list[Delivery]) -> None:
         """Jobs that were delivered to the worker in a reply that it never read."""
-        for delivery in deliveries:
-            self._consumer.begin(shard, delivery)
+        self._consumer.adopt(shard, deliveries)
 
     def joined(self) -> None:
         """The worker is a member of the fleet now, for the first time or again: what was parked before may

@@ -150,7 +150,7 @@ class Executor:
         )
 
     def _ran_for(self, start: Start) -> float:
-        return 0.0 if start.began is None else self._loop.time() - start.began
+        return 0.0 if start.began is None else time.monotonic() - start.began
 
     def _report_sync(self, start: Start, fraction: float, message: str) -> None:
         async def report() -> None:
@@ -163,7 +163,7 @@ class Executor:
     async def _run(self, job: "_Job") -> None:
         start = job.start
         row: OutcomeRow | None = None
-        start.began = self._loop.time()
+        start.began = time.monotonic()
         try:
             _check_stop(start)
             if job.timeout is None:
@@ -227,7 +227,7 @@ class Executor:
         if start.stop is Stop.SHUTDOWN:
             # It was interrupted, and its cleaning up failed: that says nothing about the job.
             return outcomes.handed_back(start.delivery)
-        ran_for = self._loop.time() - (start.began or 0.0)
+        ran_for = time.monotonic() - (start.began or 0.0)
         return outcomes.failed(start.delivery, error, job.options.retry, ran_for=ran_for, now=self._clock())
 
     # In threads: a start that cannot be stopped, only left alone.
@@ -237,7 +237,7 @@ class Executor:
         timeout = job.timeout
         timer = None if timeout is None else self._loop.call_later(timeout, self._leave_alone, job, timeout)
         row: OutcomeRow | None = None
-        start.began = self._loop.time()
+        start.began = time.monotonic()
         try:
             _check_stop(start)
             value = await self._attempt(job)

@@ -22,6 +22,7 @@ from capelin.connection import Connection
 from capelin.errors import CapelinError, Unreachable
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Beat, Call, Delivery, ParkedRow, Renewed, RunningRow
+from capelin.metrics.meter import NO_METER, Meter
 from capelin.workers.farewell import Farewell
 from capelin.workers.fleet import Member, read_members, wanted_shards
 from capelin.workers.limits import Limits
@@ -86,6 +87,7 @@ class Heartbeat:
         joins: Whether the worker is a member of the fleet; one that only drains what is there keeps its
             stakes and no more.
         passengers: What else lives on it.
+        meter: Counts what upkeep finds.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Heartbeat:
         free_slots: Callable[[], int],
         joins: bool = True,
         passengers: Sequence[Passenger] = (),
+        meter: Meter = NO_METER,
     ) -> None:
         self._keys = keys
         self._member = member
@@ -126,7 +129,11 @@ class Heartbeat:
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
         self._stall = Stall(progressed)
         self._upkeep = Upkeep(
-            limits, self._layouts, worker=member.id, found_parked=partial(post, listener.found_parked)
+            limits,
+            self._layouts,
+            worker=member.id,
+            found_parked=partial(post, listener.found_parked),
+            meter=meter,
         )
         self._reconciliation = Reconciliation(uncertain, patience=_INTERVALS_UNTIL_SURE * interval)
         self._farewell = Farewell(limits, self._layouts, worker=member.id)

@@ -16,6 +16,7 @@ from capelin import lua
 from capelin.errors import Unreachable
 from capelin.keys import ShardKeys
 from capelin.lua import Call, OutcomeKind, OutcomeRow, Verdict
+from capelin.metrics.meter import NO_METER, Meter
 from capelin.workers.limits import Limits
 from capelin.workers.ready import MOST_A_CALL
 from capelin.workers.running import Running, Stage, Start
@@ -44,6 +45,7 @@ class Recorder:
         running: The table, which a start leaves when its outcome is recorded.
         on_parked: Told of a start that was parked, and of the digest that refused its arguments.
         on_recorded: Told of each recorded outcome.
+        meter: Counts what ends.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Recorder:
         running: Running,
         on_parked: Callable[[Start, str], None] | None = None,
         on_recorded: Callable[[Start, OutcomeRow, Verdict], None] | None = None,
+        meter: Meter = NO_METER,
     ) -> None:
         self._worker = worker
         self._limits = limits
@@ -62,6 +65,7 @@ class Recorder:
         self._running = running
         self._on_parked = on_parked
         self._on_recorded = on_recorded
+        self._meter = meter
         self._waiting: dict[ShardKeys, list[Outcome]] = {}
         self._alone: list[Batch] = []
         self._in_flight = 0
@@ -72,6 +76,7 @@ class Recorder:
         """A start ended; the first outcome of a start counts."""
         if start.stage is Stage.RUNNING:
             start.stage = Stage.ENDING
+            self._meter.ended(start)
             self._waiting.setdefault(start.shard, []).append((start, row))
             self._flushed.clear()
 
@@ -126,6 +131,7 @@ class Recorder:
             else:
                 for (start, row), verdict in zip(batch.outcomes, reply, strict=True):
                     self._recorded(start, row, verdict)
+                self._meter.recorded(batch.shard, batch.outcomes, reply)
         if self.idle and not self._in_flight:
             self._flushed.set()
         return again

@@ -47,7 +47,7 @@ class Start:
         handle: The asyncio task that runs it, while there is one.
         stop: Why it was told to stop, if it was.
         pool: The slots it takes: ``loop``, ``thread`` or ``process``.
-        began: Event-loop time at which its coroutine began, or None.
+        began: When its coroutine began (``time.monotonic``), or None.
     """
 
     shard: ShardKeys

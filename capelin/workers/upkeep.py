@@ -11,6 +11,7 @@ from capelin import lua
 from capelin.connection import Connection
 from capelin.keys import ShardKeys
 from capelin.lua import ParkedRow, Reaped, Retained
+from capelin.metrics.meter import NO_METER, Meter
 from capelin.workers.limits import Limits
 from capelin.workers.trust import Trust
 
@@ -28,6 +29,7 @@ class Upkeep:
         layouts: Number of shards by queue.
         worker: This worker's id.
         found_parked: Told what is parked in a shard.
+        meter: Counts what comes back, and what goes to the DLQ.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Upkeep:
         *,
         worker: str,
         found_parked: Callable[[ShardKeys, list[ParkedRow]], None],
+        meter: Meter = NO_METER,
     ) -> None:
         self._limits = limits
         self._layouts = layouts
         self._worker = worker
         self._found_parked = found_parked
+        self._meter = meter
         self._reap_at: dict[ShardKeys, float] = {}
         self._retain_at: dict[ShardKeys, float] = {}
 
@@ -93,6 +97,7 @@ class Upkeep:
                 log.warning("reaping failed; it is tried again", shard=str(shard), error=str(reply))
                 continue
             reaped: Reaped = reply
+            self._meter.reaped(shard, reaped)
             if not reaped.more:
                 self._reap_at.pop(shard, None)
             if reaped.returned or reaped.buried or reaped.cancelled:
@@ -132,6 +137,7 @@ class Upkeep:
             if retained.parked:
                 self._found_parked(shard, retained.parked)
             if retained.buried:
+                self._meter.buried(shard, retained.buried)
                 log.warning(
                     "parked jobs that no worker could run were dead-lettered",
                     shard=str(shard),

@@ -19,6 +19,7 @@ from capelin.connection import Connection, connect
 from capelin.errors import ConfigurationError
 from capelin.keys import ShardKeys
 from capelin.lua import OutcomeKind, OutcomeRow, Verdict
+from capelin.metrics.meter import NO_METER, Meter
 from capelin.scheduler.hosting import SingletonHost
 from capelin.scheduler.standing import Standing
 from capelin.settings import Settings
@@ -63,12 +64,14 @@ class Worker:
         name: What its id begins with, instead of the host's name.
         scheduler: Whether it stands for the lead of the scheduler, and hosts singletons. One that serves no
             queue (``queues={}``) does nothing else.
+        meter: Counts what happens.
 
     Attributes:
         id: This worker's id, new each time.
         started: Set once the worker takes jobs.
         leads: Whether this worker leads the scheduler now; asked from any thread. ``cluster().is_leader``
             and ``current_job().is_leader`` answer with it.
+        services: What runs on its event loop, once it has started.
 
     Raises:
         ConfigurationError: The app has no tasks and no singletons.
@@ -87,6 +90,7 @@ class Worker:
         settings: Settings | None = None,
         name: str | None = None,
         scheduler: bool = True,
+        meter: Meter = NO_METER,
     ) -> None:
         self.id = new_worker_id(name)
         self.settings = settings or app.settings
@@ -94,6 +98,7 @@ class Worker:
         self.running = Running()
         self.started = asyncio.Event()
         self.leads: Callable[[], bool] = _leads_nothing
+        self.services: list[asyncio.Task[None]] = []
         self._vantage = Vantage(self.id, ownership=self.ownership, leads=self._leads_now)
         self._app = app
         self._tasks = app.tasks
@@ -107,6 +112,7 @@ class Worker:
             if queues is not None
             else dict.fromkeys(queues_of(self._tasks.values(), app.defaults), 1)
         )
+        self._meter = meter
         self._burst = burst
         self._stands = scheduler and not burst
         self._limits = Limits.of(self.settings)
@@ -116,6 +122,16 @@ class Worker:
         self._progressed = time.monotonic()
         self._slots: Slots | None = None
         self._singletons: SingletonHost | None = None
+
+    @property
+    def slots(self) -> Slots | None:
+        """How many jobs it can run and runs, once it has started."""
+        return self._slots
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it ends, or has ended."""
+        return self._stopping.is_set()
 
     @property
     def leftovers(self) -> int:
@@ -203,7 +219,7 @@ class Worker:
         self._vantage.members = lambda: heartbeat.members
         await standing.declare()
         await host.start(heartbeat)
-        services = [
+        services = self.services = [
             asyncio.create_task(service, name=f"capelin {name}")
             for name, service in self._services(shards, slots).items()
         ]
@@ -243,6 +259,7 @@ class Worker:
             running=self.running,
             on_parked=parking.parked,
             on_recorded=self._recorded,
+            meter=self._meter,
         )
         consumer = Consumer(
             connection,
@@ -255,6 +272,7 @@ class Worker:
             recorder=recorder,
             queue_weights=self._queues,
             known_tasks=self._known,
+            meter=self._meter,
         )
 
         async def report(start: Start, fraction: float, message: str) -> None:
@@ -315,6 +333,7 @@ class Worker:
             free_slots=lambda: slots.most_free if consumer.taking else 0,
             joins=not self._burst,
             passengers=passengers,
+            meter=self._meter,
         )
 
     def _new_host(self, connection: Connection) -> Host:

@@ -1,0 +1,1 @@
+"""Metrics: what a worker counts when it is asked to, and how Prometheus reads it."""
