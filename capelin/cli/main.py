@@ -12,6 +12,7 @@ import typer
 from capelin.cli.demo import demo
 from capelin.cli.dev import dev
 from capelin.cli.dlq import dlq
+from capelin.cli.doctor import doctor
 from capelin.cli.enqueue import enqueue
 from capelin.cli.fleet import workers
 from capelin.cli.jobs import jobs
@@ -57,6 +58,7 @@ for _noun, _name in (
     (schedules, "schedules"),
 ):
     cli.add_typer(_noun, name=_name, rich_help_panel="Look and repair")
+cli.command("doctor", rich_help_panel="Look and repair")(doctor)
 cli.command("leader", rich_help_panel="Look and repair")(leader)
 
 
