@@ -1,4 +1,4 @@
-"""``capelin demo``: real work shared by three workers, one of which is killed."""
+"""``capelin demo``: real work shared by three workers, the leader of which is killed."""
 
 from typing import Annotated
 
@@ -20,7 +20,8 @@ def demo(
     """Watch three workers share real work, and one of them die.
 
     Each file of Python's standard library is one job: parse it and measure
-    it. Half way one worker is killed with SIGKILL; at the end every file is
+    it; a schedule ticks once a second. Half way the worker that leads the
+    scheduler is killed with SIGKILL; at the end every file and every tick is
     accounted for. It needs nothing but this Python: it starts a Redis of its
     own, and ends what it started.
     """

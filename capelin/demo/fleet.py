@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from capelin.demo.tasks import QUEUE
+from capelin.demo.tasks import QUEUE, TICKS
 from capelin.errors import ConfigurationError
 from capelin.workers.child import WorkerProcess, this_command
 
@@ -40,7 +40,7 @@ class Fleet:
         Raises:
             ConfigurationError: It ended at once.
         """
-        words = ["worker", "capelin.demo.tasks:app", "--redis", url, "-q", QUEUE, "--name", name]
+        words = ["worker", "capelin.demo.tasks:app", "--redis", url, "-q", QUEUE, "-q", TICKS, "--name", name]
         with self._output(name).open("wb") as output:
             worker = await WorkerProcess.start(
                 this_command([*words, "--threads", str(_THREADS), "--grace", "5"]), env=_env(), output=output

@@ -25,12 +25,14 @@ class Kill:
         name: Its name.
         pid: Its pid.
         at: When, by Redis's clock, ms.
+        epoch: Of the lead that it held; 0 if it led nothing.
         after: Seconds after the start of the work.
     """
 
     name: str
     pid: int
     at: int
+    epoch: int
     after: float
 
 

@@ -1,7 +1,7 @@
-"""The demo's report: what became of every file, and what to type next."""
+"""The demo's report: what became of every file and tick, and what to type next."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.text import Text
@@ -12,6 +12,8 @@ from capelin.demo.fleet import LEASE_TTL
 from capelin.demo.measure import Measures
 from capelin.demo.outcome import Kill, Outcome
 from capelin.demo.screen import Screen
+from capelin.demo.ticked import report_ticks
+from capelin.demo.ticking import Pulse, Ticks
 
 _SLOWEST = 5
 _MOST_DEAD = 15
@@ -20,19 +22,31 @@ _LONGEST_WHY = 48
 _PLACE = re.compile(r" \([^()]+, line \d+\)$")
 
 
-def report(screen: Screen, outcome: Outcome, kill: Kill | None, *, url: str, keep: bool) -> None:
+def report(
+    screen: Screen,
+    outcome: Outcome,
+    ticks: Ticks,
+    kill: Kill | None,
+    pulses: Mapping[int, Pulse],
+    *,
+    url: str,
+    keep: bool,
+) -> None:
     """Print the report.
 
     Args:
         screen: Where.
         outcome: What became of the files.
+        ticks: What became of the ticks.
         kill: The worker that was killed, if one was.
+        pulses: What was seen of each lead, by its epoch.
         url: The demo's Redis.
         keep: Whether that stays until interrupted.
     """
     _accounting(screen, outcome)
     if kill is not None:
         _the_dead_worker(screen, outcome, kill)
+    report_ticks(screen, ticks, kill, pulses)
     if outcome.measured:
         _findings(screen, outcome)
     if outcome.dead:
@@ -122,7 +136,7 @@ def _dlq(screen: Screen, outcome: Outcome, *, url: str, keep: bool) -> None:
     screen.say()
     screen.say(f"To run them again:  capelin dlq replay --all --redis {url}")
     if keep:
-        screen.say("Redis and two workers go on until Ctrl-C; try also: capelin queues --redis …")
+        screen.say("Redis and two workers go on until Ctrl-C; try also: capelin schedules --redis …")
     else:
         screen.say("This Redis ends now; `capelin demo --keep` leaves it running to try that.")
 

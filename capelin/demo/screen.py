@@ -9,7 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from capelin.demo.watching import Glance
+from capelin.demo.ticking import Pulse
+from capelin.demo.watching import Glance, name_of
 
 _LINES: Final = 10
 """How many lines tell of the way where there is no terminal."""
@@ -37,16 +38,17 @@ class Screen:
             self._live = Live(console=self.console, refresh_per_second=8)
             self._live.start()
 
-    def show(self, glance: Glance, *, workers: Mapping[str, str], seconds: float) -> None:
+    def show(self, glance: Glance, pulse: Pulse, *, workers: Mapping[str, str], seconds: float) -> None:
         """Show how work stands.
 
         Args:
-            glance: What Redis says.
+            glance: What Redis says of the work.
+            pulse: What it says of the schedule.
             workers: What to say of each worker, by name.
             seconds: Since the work began.
         """
         if self._live is not None:
-            self._live.update(self._view(glance, workers, seconds))
+            self._live.update(self._view(glance, pulse, workers, seconds))
             return
         ended = glance.done + glance.dead
         while self._told < _LINES and ended * _LINES >= (self._told + 1) * self._total:
@@ -64,7 +66,9 @@ class Screen:
             self._live.stop()
             self._live = None
 
-    def _view(self, glance: Glance, workers: Mapping[str, str], seconds: float) -> RenderableType:
+    def _view(
+        self, glance: Glance, pulse: Pulse, workers: Mapping[str, str], seconds: float
+    ) -> RenderableType:
         ended = glance.done + glance.dead
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
@@ -74,14 +78,23 @@ class Screen:
             f"{ended / seconds:.0f}/s" if seconds > 1 else "",
             Text(f"{glance.dead} dead", style="red") if glance.dead else "",
         )
+        leader = None if pulse.leader is None else name_of(pulse.leader)
         grid = Table.grid(padding=(0, 2))
         for name, state in workers.items():
             cells: list[Any] = [Text(f"  {name}", style="bold"), _styled(state)]
             running = glance.running.get(name, 0)
             held = state.startswith("killed") and running
+            cells.append(Text("leads", style="cyan") if name == leader and not held else "")
             cells.append(f"{running} {'in its dead hands' if held else 'running'}" if running else "")
             grid.add_row(*cells)
-        return Group(bar, grid)
+        return Group(bar, grid, _heartbeat(pulse))
+
+
+def _heartbeat(pulse: Pulse) -> Text:
+    if pulse.tick is None:
+        return Text("")
+    by = f" by {pulse.worker}" if pulse.worker is not None else ""
+    return Text.assemble(("  tick ", "bold"), (f"{pulse.tick.astimezone():%H:%M:%S}", "cyan"), by)
 
 
 def _styled(state: str) -> Text:

@@ -1,4 +1,4 @@
-"""The demo's app: one task, as anybody would write it."""
+"""The demo's app: one task and one schedule, as anybody would write them."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ from capelin import Capelin, Reject, RetryPolicy
 from capelin.demo.measure import Measures, measure_file
 
 QUEUE = "files"
+TICKS = "ticks"
 
 app = Capelin(name="demo")
 
@@ -20,3 +21,9 @@ def measure(path: str) -> Measures:
         return measure_file(Path(path))
     except (SyntaxError, UnicodeDecodeError, ValueError) as error:
         raise Reject(f"not measurable: {error}") from error
+
+
+# "all": also those that fall due while nobody leads.
+@app.every(1, catch_up="all", queue=TICKS)
+async def tick() -> None:
+    """Tick once a second, whoever leads, whichever workers live."""

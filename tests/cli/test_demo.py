@@ -1,15 +1,26 @@
-"""`capelin demo`, for real: every file accounted for though a worker dies, and nothing left behind."""
+"""`capelin demo`, for real: every file and tick accounted for though the leader dies; nothing left behind."""
 
 import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from capelin.demo.files import library_files, make_failing_files
 from capelin.demo.measure import measure_file
+from capelin.demo.outcome import Kill
+from capelin.demo.screen import Screen
+from capelin.demo.ticked import report_ticks
+from capelin.demo.ticking import Pulse, account
+from capelin.keys import Keys
+from capelin.records import JobInfo, JobStatus, read_info
+from capelin.requests import JobRequest
+from capelin.schedules import Schedule
+from capelin.timetable import Entry, ScheduleState
+from capelin.timing import Every
 from tests.cli.conftest import has_ended
 from tests.support.processes import ChildProcess, Processes
 from tests.support.waiting import wait_until_sync
@@ -31,7 +42,7 @@ def gone(relatives: list[psutil.Process]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [os.environ["PATH"], NO_REDIS_SERVER], ids=["redis-server", "fakeredis"])
-def test_every_file_is_accounted_for_though_a_worker_dies(
+def test_every_file_and_every_tick_is_accounted_for_though_the_leader_dies(
     processes: Processes, tmp_path: Path, path: str
 ) -> None:
     env = {"PATH": path, "TMPDIR": str(tmp_path), "COLUMNS": str(COLUMNS)}
@@ -43,7 +54,17 @@ def test_every_file_is_accounted_for_though_a_worker_dies(
 
     assert re.search("^Redis +(fakeredis: no redis-server on the PATH|redis-server .* from the PATH)", said)
     assert "worker-1" in said
-    assert re.search(r"half way: worker-\d is killed with SIGKILL; the lease TTL is 2 s", said)
+    [leader] = re.findall(r"half way: (worker-\d), the leader, is killed with SIGKILL; lease TTL 2 s", said)
+    [successor] = re.findall(r"(worker-\d) leads now, [\d.]+ s after the kill", said)[:1]
+    assert successor != leader
+    assert "Each tick fired once" in said
+    due, ran = (int(re.findall(rf"(\d+) {words}", said)[0]) for words in ("ticks fell due", "ran: "))
+    assert due == ran >= 2
+    assert "0 missing, 0 fired twice, 0 skipped" in said
+    vacant = re.findall(
+        rf"{leader} led until it was killed. Nobody led for ([\d.]+) s, then {successor} did", said
+    )
+    assert 0.5 <= float(vacant[0]) < 8, "the lead went on before the lease could end, or long after"
     assert "Every file accounted for" in said
     assert f"{FILES + 4} files enqueued" in said
     measured, dead = (int(re.findall(rf"(\d+) {word}", said)[-1]) for word in ("measured", "in the DLQ"))
@@ -58,6 +79,68 @@ def test_every_file_is_accounted_for_though_a_worker_dies(
     assert all(len(line) <= COLUMNS for line in demo.lines), said
     gone(relatives)
     assert list(tmp_path.iterdir()) == []
+
+
+def entry(**state: Any) -> Entry:
+    """A schedule that ticks once a second, since one second after the epoch."""
+    made = Schedule(name="tick", timing=Every(1000), request=JobRequest(task="tick", queue="ticks"))
+    return Entry(
+        name="tick",
+        schedule=made,
+        app="demo",
+        source="code",
+        revision=1,
+        since=1000,
+        state=ScheduleState(**state),
+    )
+
+
+def ran(second: int, uid: str = "", status: JobStatus = JobStatus.COMPLETED) -> JobInfo:
+    """The job of a tick, which came 100 ms late."""
+    fields: dict[bytes, bytes] = {
+        b"task": b"tick",
+        b"status": status.value.encode(),
+        b"tick": str(second * 1000).encode(),
+        b"enqueued": str(second * 1000 + 100).encode(),
+        b"worker": b"worker-1-4711-abcdefgh",
+    }
+    flat = [part for pair in fields.items() for part in pair]
+    info = read_info(Keys().shard("ticks", 0), uid or f"tick-{second}", flat)
+    assert info is not None
+    return info
+
+
+def test_ticks_that_each_have_a_job_are_complete() -> None:
+    found = account(entry(), [ran(4), ran(2), ran(3)], due=4000)
+    assert found.complete
+    assert (found.due, found.run_by, found.late) == (3, {"worker-1": 3}, [0.1, 0.1, 0.1])
+
+
+def test_a_tick_without_a_job_or_with_one_that_never_ended_is_missing() -> None:
+    assert list(account(entry(), [ran(2)], due=3000).missing.values()) == ["no job"]
+    unended = account(entry(), [ran(2, status=JobStatus.QUEUED)], due=2000)
+    assert list(unended.missing.values()) == ["its job is queued"]
+    assert not account(entry(), [], due=500).complete, "nothing ticked at all"
+
+
+def test_a_tick_with_two_jobs_or_one_that_was_not_due_is_told() -> None:
+    twice = account(entry(), [ran(2), ran(2, "another"), ran(3)], due=3000)
+    assert not twice.complete
+    assert [one.timestamp() for one in twice.twice] == [2]
+    stray = account(entry(), [ran(1), ran(2)], due=2000)
+    assert [one.timestamp() for one in stray.twice] == [1]
+    assert not account(entry(skipped={"stale": 1}), [ran(2)], due=2000).complete
+
+
+def test_what_is_wrong_with_ticks_is_told_in_red(capsys: pytest.CaptureFixture[str]) -> None:
+    found = account(entry(skipped={"stale": 1}), [ran(2), ran(2, "another")], due=3000)
+    kill = Kill(name="worker-2", pid=1, at=5000, epoch=7, after=1.0)
+    report_ticks(Screen(), found, kill, {7: Pulse(leader="worker-2-1-abc", epoch=7)})
+    said = capsys.readouterr().out
+    assert "NOT each tick fired once" in said
+    assert "1 missing, 1 fired twice, 1 skipped" in said
+    assert "no job" in said
+    assert "nobody since" in said
 
 
 @pytest.mark.slow
