@@ -36,6 +36,8 @@ log = structlog.get_logger("capelin.scheduler")
 
 GONE_FOR = 60.0
 """Seconds without a worker after which a release leaves the field to an older one."""
+_LOOK_EVERY = GONE_FOR / 4
+_SOON = 0.25
 _FORGOTTEN_AFTER = 3600.0
 _RETIRED_FOR = 7 * 86400 * 1000
 _AT_ONCE = 500
@@ -147,6 +149,7 @@ class Releases:
         self._applied: dict[str, str] = {}
         self._looked_at: Mapping[str, tuple[str, str]] | None = None
         self._look_again = 0.0
+        self._patience = _SOON
 
     async def settle(self, epoch: int, members: Mapping[str, tuple[str, str]]) -> None:
         """Look at the fleet, and change what has to be changed.
@@ -164,7 +167,7 @@ class Releases:
         known = await self._declared()
         live = {release for release in members.values() if release[1]}
         self._choice.see(known, live)
-        await self._ask_again(members, known)
+        unknown = await self._ask_again(members, known)
         for app in sorted({app for app, _ in live}):
             first_seen = {digest: one.first for (name, digest), one in known.items() if name == app}
             living = {digest for name, digest in live if name == app}
@@ -175,7 +178,9 @@ class Releases:
         await self._forget(known, live)
         await self._purge(epoch)
         self._looked_at = dict(members)
-        self._look_again = self._clock() + GONE_FOR / 4
+        # Who was asked answers soon; who never does is asked ever more rarely.
+        self._patience = min(2 * self._patience, _LOOK_EVERY) if unknown else _SOON
+        self._look_again = self._clock() + (self._patience if unknown else _LOOK_EVERY)
 
     async def _declared(self) -> dict[tuple[str, str], Known]:
         flat = await self._connection.command("HGETALL", self._keys.schedules_declared)
@@ -190,10 +195,11 @@ class Releases:
 
     async def _ask_again(
         self, members: Mapping[str, tuple[str, str]], known: Mapping[tuple[str, str], Known]
-    ) -> None:
-        """A Redis that forgot what a release declares learns it again from its workers."""
+    ) -> bool:
+        """A Redis that forgot what a release declares learns it again from its workers; return if it must."""
         unknown = [worker for worker, release in members.items() if release[1] and release not in known]
         await inbox.post_many(self._connection, self._keys, unknown, inbox.Kind.DECLARE)
+        return bool(unknown)
 
     async def _apply(self, epoch: int, declared: Declaration) -> None:
         for begin in range(0, len(declared.schedules), _AT_ONCE):

@@ -104,7 +104,8 @@ def newest_ones_only(candidates: Candidates, vacant: list[tuple[int, int]]) -> N
 
 
 async def test_ticks_of_a_time_in_which_nobody_lived_are_caught_up(candidates: Candidates) -> None:
-    candidates.launch(), candidates.launch()
+    candidates.launch()
+    candidates.launch()
     await candidates.ticks_more("quick", 4)
     candidates.stop()
     fell = now_ms()
@@ -120,7 +121,8 @@ async def test_ticks_of_a_time_in_which_redis_was_down_are_caught_up(
 ) -> None:
     server = own_redis(appendonly=True)
     candidates = Candidates(processes, server, ledger)
-    candidates.launch(), candidates.launch()
+    candidates.launch()
+    candidates.launch()
     await candidates.ticks_more("quick", 4)
     server.kill()
     fell = now_ms()
@@ -166,7 +168,8 @@ async def test_ticks_that_a_full_redis_refused_are_fired_once_it_has_room(
 ) -> None:
     server = own_redis()
     candidates = Candidates(processes, server, ledger)
-    candidates.launch(), candidates.launch()
+    candidates.launch()
+    candidates.launch()
     await candidates.ticks_more("quick", 4)
     server.command("CONFIG", "SET", "maxmemory", "1")
     full = now_ms()
@@ -186,7 +189,8 @@ async def test_runs_that_may_not_overlap_never_do_also_when_the_leader_changes(
     processes: Processes, redis_server: RedisServer, ledger: Ledger
 ) -> None:
     candidates = Candidates(processes, redis_server, ledger, SLOW)
-    candidates.launch(), candidates.launch()
+    candidates.launch()
+    candidates.launch()
     await candidates.ticks_more("allowing", 4)
     leader = await candidates.leader()
     leader.terminate()
@@ -218,7 +222,8 @@ def most_at_once(candidates: Candidates, schedule: str) -> int:
 
 async def test_a_leader_that_shuts_down_is_replaced_within_a_second(candidates: Candidates) -> None:
     # With the default TTL, so that its end does not come in time.
-    candidates.launch(lease_ttl=6), candidates.launch(lease_ttl=6)
+    candidates.launch(lease_ttl=6)
+    candidates.launch(lease_ttl=6)
     await candidates.ticks_more("quick", 1)
     for child in candidates.children.values():
         await child.wait_for_event("worker started")
@@ -229,7 +234,8 @@ async def test_a_leader_that_shuts_down_is_replaced_within_a_second(candidates: 
 
 
 async def test_a_leader_that_is_killed_is_replaced_when_its_lease_has_ended(candidates: Candidates) -> None:
-    candidates.launch(), candidates.launch()
+    candidates.launch()
+    candidates.launch()
     await candidates.ticks_more("quick", 1)
     for child in candidates.children.values():
         await child.wait_for_event("worker started")

@@ -1,12 +1,24 @@
 """A Redis at `maxmemory`: nothing new is accepted, nothing half-written, and the fleet drains."""
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from capelin import lua
-from capelin.keys import Keys
+from capelin.keys import LEADER, Keys
 from capelin.lua import KnownTask, NewJob, OutcomeRow, RunningRow, Verdict
+from capelin.lua.scheduling import (
+    NewSchedule,
+    NewState,
+    ScheduleName,
+    Tick,
+    schedule_commit,
+    schedule_drop,
+    schedule_intend,
+    schedule_pause,
+    schedule_put,
+)
 from capelin.lua.singletons import (
     Declared,
     Note,
@@ -42,6 +54,8 @@ def full(own_redis: OwnRedis) -> Iterator[Shard]:
         server.run(lua.lease_acquire(shard.keys.lease, owner="w1", ttl=TTL))
         server.run(lua.fleet_beat(KEYS, worker="w1", member="{}", ttl=TTL, free=1, judge_until=0))
         server.run(lua.fleet_beat(KEYS, worker="silent", member="{}", ttl=TTL, free=1, judge_until=0))
+        row = NewSchedule("tidy", "", "{}")
+        server.run(schedule_put(KEYS, owner="", epoch="", app="shop", source="code", schedules=[row]))
         server.command("CONFIG", "SET", "maxmemory", 1)
         with pytest.raises(Refused, match="OOM"):
             server.command("SET", "more", "x")
@@ -161,3 +175,37 @@ def test_when_there_is_room_again_an_enqueue_is_accepted(full: Shard) -> None:
     refused(lambda: full.enqueue("new"))
     full.server.command("CONFIG", "SET", "maxmemory", 0)
     assert full.enqueue("new") == [("new", "new")]
+
+
+def test_a_leader_decides_about_ticks_and_gives_up_schedules(full: Shard) -> None:
+    """What cannot be enqueued now is intended, and the next leader finds that; what is skipped is written."""
+    epoch = full.server.run(lua.lease_acquire(KEYS.lease(LEADER), owner="w1", ttl=TTL)).epoch
+    assert epoch > 0
+    revision = 1
+    ticks = [Tick("tidy", revision, full.now, "q.3.tidy-1")]
+    call = schedule_intend(KEYS, owner="w1", epoch=epoch, window=1000, ticks=ticks)
+    intended = full.server.run(call)
+    assert intended is not None
+    assert intended.not_after == (full.now + 1000,)
+    extra = json.dumps({"schedule": "tidy", "tick": str(full.now), "not_after": str(full.now + 1000)})
+    refused(lambda: full.enqueue(NewJob("tidy-1", "a", extra=extra)))
+    assert not full.server.command("EXISTS", full.keys.ticks)
+    states = [NewState("tidy", '{"last":1}')]
+    assert full.server.run(schedule_commit(KEYS, owner="w1", epoch=epoch, schedules=states)) is not None
+    drop = schedule_drop(KEYS, owner="w1", epoch=epoch, retire=True, schedules=[ScheduleName("tidy")])
+    retired = full.server.run(drop)
+    assert retired is not None
+    assert [verdict.value for verdict in retired.verdicts] == ["retired"]
+
+
+def test_no_schedule_is_added_or_paused_by_halves(full: Shard) -> None:
+    def all_keys() -> list[object]:
+        return [full.server.command("HGETALL", key) for key in (KEYS.schedules_items, KEYS.schedules_meta)]
+
+    before = all_keys()
+    row = NewSchedule("new", "", "{}")
+    put = schedule_put(KEYS, owner="", epoch="", app="shop", source="api", schedules=[row])
+    refused(lambda: full.server.run(put))
+    refused(lambda: full.server.run(schedule_pause(KEYS, name="tidy", pause=True)))
+    assert all_keys() == before
+    assert not full.server.command("EXISTS", KEYS.schedules_paused)

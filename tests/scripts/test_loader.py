@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from capelin import lua
-from capelin.keys import Keys
+from capelin.keys import LEADER, Keys
 from capelin.lua import Call
 from capelin.lua.loader import ScriptError, assemble, load
 from capelin.lua.typed import Transition, checked
@@ -43,6 +43,14 @@ ALLOWED_WHEN_FULL = {
     "unpark",
     "leave",
     "watch",
+    "schedule_intend",
+    "schedule_commit",
+    "schedule_drop",
+    "singleton_declare",
+    "singleton_begin",
+    "singleton_save",
+    "singleton_note",
+    "singleton_aside",
 }
 
 
@@ -275,6 +283,26 @@ def test_every_declared_key_is_one_of_the_shard_and_all_are_in_its_slot() -> Non
         keys = transition.keys_of(shard)
         assert keys
         assert all(key.startswith("capelin:{emails:3}:") for key in keys)
+
+
+def test_every_declared_key_of_schedules_is_in_their_slot_and_so_is_the_lease_that_fences_them() -> None:
+    keys = Keys()
+    places = {name: getattr(keys, name) for name in dir(keys) if name.startswith("schedules_")}
+    places["lease"] = keys.lease(LEADER)
+    found = {name: t.script.keys for name, t in transitions() if t.script.name.startswith("schedule_")}
+    assert len(found) == 7
+    for name, declared in found.items():
+        assert all(places[key].startswith("capelin:{schedules}:") for key in declared), name
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name.startswith(("schedule_", "singleton_"))])
+def test_what_takes_an_epoch_looks_at_it_before_it_writes(name: str) -> None:
+    text = text_of(name)
+    if "epoch" not in load(name).args:
+        return
+    lines = [line for line in body_of(text) if re.search(r"redis\.call|deposed\(\)|_item\(", line)]
+    before = lines[: next(n for n, line in enumerate(lines) if "deposed()" in line)]
+    assert all(re.match(r"redis\.call\('PERSIST', \w+\)", line) for line in before)
 
 
 def test_the_check_for_globals_finds_them_in_inner_functions() -> None:
