@@ -3,7 +3,8 @@
 -- KEYS: lease, schedules_items, schedules_meta, schedules_states, schedules_intents, schedules_paused, schedules_beats
 -- ARGV: owner, epoch, retire, *schedule(name)
 --   owner, epoch: of the leader; empty for a caller of the API. retire: `1` to retire instead of removing.
--- Reply: {the leader, verdict of each: removed | retired | declared (code declares it) | missing...}; or the text 'deposed'.
+-- Reply: {the leader, verdict of each: removed | retired | declared (code declares it) | same (it was put anew since the leader
+--   looked) | missing...}; or the text 'deposed'.
 -- include: now, fence, schedules
 redis.call('PERSIST', schedules_items)
 if owner ~= '' and deposed() then return 'deposed' end
@@ -14,6 +15,8 @@ for i = FIRST, #ARGV, STEP do
   local verdict = 'removed'
   if redis.call('HEXISTS', schedules_items, name) == 0 then
     verdict = 'missing'
+  elseif owner ~= '' and item and not item.retired and (retire ~= '1' or item.source ~= 'code') then
+    verdict = 'same'
   elseif retire == '1' then
     verdict = 'retired'
     if item and not item.retired then
