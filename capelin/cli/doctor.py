@@ -101,8 +101,9 @@ _WIDTH = 9
 
 def _print(found: "Sequence[Finding]") -> None:
     """Print the worst first, then a line for each check that found nothing; the same is said once."""
+    from textwrap import fill
+
     from rich.console import Console
-    from rich.padding import Padding
     from rich.text import Text
 
     from capelin.admin.doctor import Severity
@@ -114,20 +115,27 @@ def _print(found: "Sequence[Finding]") -> None:
             alike.setdefault((one.severity, one.what, one.why, one.advice), {})[one.check] = None
     for (severity, what, why, advice), checks in sorted(alike.items(), key=lambda item: -item[0][0].rank):
         badge = (f"{severity:{_WIDTH}}", _STYLES[severity])
-        console.print(Text.assemble(badge, (", ".join(checks), "bold")))
-        for label, said, style in (("", what, ""), ("Why: ", why, "dim"), ("Do:  ", advice, "")):
-            if said:
-                text = Text(f"{label}{said}", style=style, overflow="fold")
-                console.print(Padding(text, (0, 0, 0, 2), expand=False))
+        console.print(Text.assemble(badge, (", ".join(checks), "bold")), soft_wrap=True)
+        for label, words, style in (("", what, ""), ("why: ", why, "dim"), ("do:  ", advice, "")):
+            if words:
+                indent = " " * (2 + len(label))
+                text = fill(
+                    words,
+                    console.width,
+                    initial_indent=f"  {label}",
+                    subsequent_indent=indent,
+                    break_long_words=False,
+                    break_on_hyphens=False,
+                )
+                console.print(Text(text, style=style), soft_wrap=True)
         console.print()
     fine: dict[str, list[str]] = {}
     for one in found:
         fine.setdefault(one.check, []).append(one.what if one.severity is Severity.OK else "")
-    for check, said in fine.items():
-        if all(said):  # a line a check, however many servers there are
-            more = f" (and {len(said) - 1} more)" if len(said) > 1 else ""
-            line = Text.assemble((f"{'ok':{_WIDTH}}", _STYLES["ok"]), f"{check:{_WIDTH + 3}}")
-            line.append(said[0])
+    for check, seen in fine.items():
+        if all(seen):  # a line a check, however many servers there are
+            more = f" (and {len(seen) - 1} more)" if len(seen) > 1 else ""
+            line = Text.assemble((f"{'ok':{_WIDTH}}", _STYLES["ok"]), f"{check:{_WIDTH + 3}}", seen[0])
             line.truncate(console.width - len(more), overflow="ellipsis")
             console.print(line.append(more), soft_wrap=True)
     totals = {severity: sum(one.severity is severity for one in found) for severity in Severity}

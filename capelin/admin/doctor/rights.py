@@ -15,7 +15,7 @@ from capelin.lua.call import Script
 
 Words = tuple[str, ...]
 
-_CALL = re.compile(r"redis\.p?call\(\s*'([A-Za-z]+)'(?:\s*,\s*'([A-Za-z]+)')?")
+CALL = re.compile(r"redis\.p?call\(\s*'([A-Za-z]+)'(?:\s*,\s*'([A-Za-z]+)')?")
 _CONTAINERS = frozenset({"ACL", "CLIENT", "CLUSTER", "CONFIG", "SCRIPT", "XGROUP", "XINFO"})
 
 # fmt: off
@@ -114,7 +114,7 @@ def of_scripts() -> frozenset[Words]:
         if entry.name.endswith(".lua")
     ]
     found: set[Words] = set()
-    for name, sub in (match for text in texts for match in _CALL.findall(text)):
+    for name, sub in (match for text in texts for match in CALL.findall(text)):
         found.add((name.upper(), sub.upper()) if name.upper() in _CONTAINERS else (name.upper(),))
     return frozenset(found)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from capelin.admin.doctor.finding import Report
 from capelin.admin.doctor.patient import Patient
-from capelin.admin.doctor.words import number, redis_cli, size, span
+from capelin.admin.doctor.words import count, number, redis_cli, size, span
 from capelin.errors import RedisRefused
 
 OLDEST = (6, 2)
@@ -178,7 +178,7 @@ async def clients(patient: Patient, report: Report) -> None:
     """Look whether more workers could still connect."""
     for server, info in (await patient.servers()).infos.items():
         connected, most = number(info, "connected_clients"), number(info, "maxclients")
-        seen = f"{connected:.0f} connections on {server}" + (f" of {most:.0f}" if most else "")
+        seen = f"{count(int(connected), 'connection')} on {server}" + (f" of {most:.0f}" if most else "")
         if most and connected >= _CROWDED * most:
             report.warning(
                 seen,
