@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from capelin.connection.books import Books, open_network
-from capelin.connection.delivery import Errand
+from capelin.connection.delivery import Plain
 from capelin.connection.pipeline import Pipeline
 from capelin.connection.popping import Handle
 from capelin.connection.refusals import Refusal, to_error
@@ -127,7 +127,7 @@ class Connection:
         Raises:
             Unreachable, RedisRefused: As `run`.
         """
-        [reply] = await self._open().network.carry_to(master, [Errand(args)])
+        [reply] = await self._open().network.carry_to(master, [Plain(args)])
         if isinstance(reply, Refusal):
             raise to_error(reply, url=self.url, server=master)
         if isinstance(reply, Exception):
@@ -142,8 +142,8 @@ class Connection:
         Args:
             keys: The lists. Without any, nothing can come and the whole time passes.
             timeout: Seconds to wait: above 0 and below `socket_timeout`.
-            handle: Told of the list as soon as the reply is read. When it returns True, the element is dealt
-                with, and this waits on, for the rest of the time.
+            handle: Told of the list as soon as the reply is read. When it returns a future, the element is
+                dealt with, and once that is done, this waits on for the rest of the time.
 
         Returns:
             The list that had it. None if there was nothing in time; or earlier, when another call took over
@@ -197,7 +197,7 @@ class Connection:
         network = self._open().network
         if not commands:
             return []
-        errands = [Errand(command, key=_route(command) if key is None else key) for command in commands]
+        errands = [Plain(command, key=_route(command) if key is None else key) for command in commands]
         replies = await network.carry(errands)
         for place, reply in enumerate(replies):
             if reply.__class__ is Refusal:

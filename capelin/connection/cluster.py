@@ -12,7 +12,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
-from capelin.connection.delivery import Begun, Errand, deliver
+from capelin.connection.delivery import Begun, Errand, Plain, deliver
 from capelin.connection.dial import Dialler
 from capelin.connection.network import Line, Network
 from capelin.connection.refusals import Refusal, afresh
@@ -218,7 +218,7 @@ class ClusterNetwork(Network):
         comes between what goes out in one write.
         """
         both: list[Any] = [None, None]
-        await self._visit(address, (0, 1), (Errand(("ASKING",)), errand), both)
+        await self._visit(address, (0, 1), (Plain(("ASKING",)), errand), both)
         results[place] = both[1]
 
     async def _read_slots(self) -> None:

@@ -12,18 +12,23 @@ from typing import Any, NamedTuple
 from capelin.connection.refusals import Refusal
 from capelin.connection.wire import Command, Wire, pack
 from capelin.errors import Unreachable
-from capelin.lua.call import Script
+from capelin.lua.call import Call, Script
 
 _RELOADS = 3
 
 
-class Errand:
-    """One command on its way: a call of a script, or a plain command (`script` is None)."""
+class Plain:
+    """A plain command."""
 
-    __slots__ = ("command", "key", "script")
+    __slots__ = ("command", "key")
+    script = None
 
-    def __init__(self, command: Command, *, key: str | None = None, script: Script | None = None) -> None:
-        self.command, self.key, self.script = command, key, script
+    def __init__(self, command: Command, *, key: str | None = None) -> None:
+        self.command, self.key = command, key
+
+
+Errand = Plain | Call[Any]
+"""One command on its way."""
 
 
 class Begun(NamedTuple):
@@ -31,22 +36,33 @@ class Begun(NamedTuple):
 
     wire: Wire
     scripts: Sequence[Script]
+    size: int
     sent: asyncio.Future[list[Any]]
+
+    def whole(self, replies: list[Any]) -> list[Any] | None:
+        """The errands' replies if that is simply what was read: nothing lost, refused or loaded."""
+        plain = len(replies) == self.size and not self.scripts and Refusal not in map(type, replies)
+        return replies if plain else None
 
 
 def begin(wire: Wire, errands: Sequence[Errand]) -> Begun | None:
     """Write errands to a wire; None when one of them cannot be written, and nothing was."""
-    scripts = _not_loaded(wire, errands)
-    commands = [errand.command for errand in errands]
+    commands: list[Command] = []
+    loaded, scripts = wire.loaded, dict[str, Script]()
+    for errand in errands:
+        script = errand.script
+        if script is not None and script.sha not in loaded:
+            scripts[script.sha] = script
+        commands.append(errand.command)
     if scripts:
-        commands[:0] = [("SCRIPT", "LOAD", script.text) for script in scripts]
+        commands[:0] = [("SCRIPT", "LOAD", script.text) for script in scripts.values()]
     try:
         sent = wire.send(commands)
     except (TypeError, ValueError):
         return None
     # Marked before the reply: whatever is sent behind it on this wire runs behind it.
-    wire.loaded.update([script.sha for script in scripts])
-    return Begun(wire, scripts, sent)
+    loaded.update(scripts)
+    return Begun(wire, tuple(scripts.values()), len(errands), sent)
 
 
 async def deliver(
@@ -113,19 +129,9 @@ async def _attempt(
     return replies, unknown
 
 
-def _not_loaded(wire: Wire, errands: Sequence[Errand]) -> Sequence[Script]:
-    loaded = wire.loaded
-    scripts = {
-        script.sha: script
-        for errand in errands
-        if (script := errand.script) is not None and script.sha not in loaded
-    }
-    return list(scripts.values())
-
-
 async def _attempt_writable(wire: Wire, errands: Sequence[Errand], url: str) -> tuple[list[Any], list[int]]:
     """Leave out the errands that cannot be written; if it is a script's text, say so at once."""
-    pack([("SCRIPT", "LOAD", script.text) for script in _not_loaded(wire, errands)])
+    pack([("SCRIPT", "LOAD", script.text) for errand in errands if (script := errand.script)])
     results: list[Any] = [None] * len(errands)
     writable: list[int] = []
     for place, errand in enumerate(errands):

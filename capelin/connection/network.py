@@ -110,8 +110,8 @@ class OneServer(Network):
 
     def begin(self, errands: Sequence[Errand]) -> Begun | None:
         """As `Network.begin`."""
-        wire = self._line.up
-        return None if wire is None else begin(wire, errands)
+        wire = self._line.wire
+        return None if wire is None or wire.lost is not None else begin(wire, errands)
 
     async def carry(self, errands: Sequence[Errand], begun: Begun | None = None) -> list[Any]:
         """As `Network.carry`."""

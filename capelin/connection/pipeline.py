@@ -7,7 +7,6 @@ ask for has it on the wire before anything else is done.
 from collections.abc import Sequence
 from typing import Any
 
-from capelin.connection.delivery import Errand
 from capelin.connection.network import Network
 from capelin.connection.refusals import Refusal, to_error
 from capelin.lua.call import Call
@@ -23,23 +22,28 @@ class Pipeline:
         url: The URL as it may be printed.
     """
 
-    __slots__ = ("_begun", "_calls", "_errands", "_network", "_url")
+    __slots__ = ("_begun", "_calls", "_network", "_url")
 
     def __init__(self, network: Network, calls: Sequence[Call[Any]], *, url: str) -> None:
         self._network, self._calls, self._url = network, calls, url
-        self._errands = [Errand(call.command, key=call.routed_by, script=call.script) for call in calls]
-        self._begun = network.begin(self._errands)
+        self._begun = network.begin(calls)
 
     async def replies(self) -> list[Any]:
         """As `Connection.run_many`; to be awaited once."""
-        results = await self._network.carry(self._errands, self._begun)
-        for place, reply in enumerate(results):
+        begun, calls = self._begun, self._calls
+        raw = None if begun is None else begun.whole(await begun.sent)
+        if raw is None:  # a part of it was lost, refused, or not sent yet
+            raw = await self._network.carry(calls, begun)
+        results: list[Any] = []
+        for call, reply in zip(calls, raw, strict=True):
             if reply.__class__ is Refusal:
-                script = self._calls[place].script.name
-                results[place] = to_error(reply, url=self._url, server=self._network.name, script=script)
-            elif not isinstance(reply, Exception):
+                name = call.script.name
+                results.append(to_error(reply, url=self._url, server=self._network.name, script=name))
+            elif isinstance(reply, Exception):
+                results.append(reply)
+            else:
                 try:
-                    results[place] = self._calls[place].parse(reply)
+                    results.append(call.parse(reply))
                 except Exception as error:  # noqa: BLE001 -- it costs no other call its reply
-                    results[place] = error
+                    results.append(error)
         return results

@@ -5,22 +5,22 @@ wait goes on when its caller was cancelled or got an answer from another slot, a
 wait that nobody joins in a moment, or that is for other lists than the next `pop`, is unblocked, and what it
 popped meanwhile is pushed back.
 
-A caller that handles elements as their replies are read has the next `BLPOP` sent in the same breath: until
-it is on its way, whoever pushes finds nobody waiting.
+A caller that handles elements as their replies are read has the next `BLPOP` sent for it, once it is done.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-from capelin.connection.delivery import Errand
+from capelin.connection.delivery import Plain
 from capelin.connection.network import Network
 from capelin.connection.refusals import Refusal, to_error
 from capelin.connection.wire import Command, Wire
 from capelin.errors import Unreachable
 
-Handle = Callable[[str], bool]
-"""Told of the list that an element was popped from. True: that was all, wait on; False: return it."""
+Handle = Callable[[str], asyncio.Future[None] | None]
+"""Told of the list that an element was popped from. Returns when to wait on, or None to get it returned."""
 
 _MOVING_PAUSE = 0.1  # while a slot moves, waiting in it is a pause
 _SHORTEST = 0.01  # Redis 6 rounds less to 0, which means for ever
@@ -45,6 +45,7 @@ class _Wait:
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = frozenset(keys)
         self.line: _Line | None = None
+        self.handled: asyncio.Future[None] | None = None
         self.task: asyncio.Task[_Popped | None]
 
 
@@ -181,10 +182,14 @@ class Popper:
             line = await self._open(keys[0])
         wait.line = line
         try:
-            popped = await self._pop_over(line, keys, seconds)
-            while popped is not None and self._handled(group, wait, popped):
+            tell = partial(self._tell, group, wait)
+            popped = await self._pop_over(line, keys, seconds, tell)
+            while popped is not None and (handled := wait.handled) is not None:
+                await handled
+                wait.handled = None
                 seconds = self._deadline - asyncio.get_running_loop().time()
-                popped = None if seconds < _SHORTEST else await self._pop_over(line, keys, seconds)
+                wanted = seconds >= _SHORTEST and self._waits.get(group) is wait
+                popped = await self._pop_over(line, keys, seconds, tell) if wanted else None
         finally:
             if self._closed or group in self._idle:
                 line.wire.drop("not needed any more")
@@ -192,10 +197,12 @@ class Popper:
                 self._idle[group] = line
         return popped
 
-    async def _pop_over(self, line: _Line, keys: Sequence[str], seconds: float) -> _Popped | None:
+    async def _pop_over(
+        self, line: _Line, keys: Sequence[str], seconds: float, tell: Callable[[list[Any]], None]
+    ) -> _Popped | None:
         """One `BLPOP`."""
         wire = line.wire
-        replies = await _ask(wire, ("BLPOP", *keys, round(max(seconds, _SHORTEST), 3)))
+        replies = await _ask(wire, ("BLPOP", *keys, round(max(seconds, _SHORTEST), 3)), tell)
         if not replies:
             self._network.doubt()
             raise Unreachable(url=self._url, cause=f"{wire.name}: {wire.lost}")
@@ -209,9 +216,13 @@ class Popper:
             return None
         return None if reply is None else _Popped(reply[0].decode(), reply[1])
 
-    def _handled(self, group: int, wait: _Wait, popped: _Popped) -> bool:
-        """Whether the caller took care of it; a wait that was given up has no caller."""
-        return self._handle is not None and self._waits.get(group) is wait and self._handle(popped.key)
+    def _tell(self, group: int, wait: _Wait, replies: list[Any]) -> None:
+        """Tell the caller what was popped; a wait that was given up has none."""
+        reply = replies[0]
+        if reply is None or isinstance(reply, Refusal) or self._handle is None:
+            return
+        if self._waits.get(group) is wait:
+            wait.handled = self._handle(reply[0].decode())
 
     async def _open(self, key: str) -> _Line:
         wire = await self._network.open(key)
@@ -224,7 +235,7 @@ class Popper:
         while not wait.task.done():
             line = wait.line
             if line is not None and line.client_id:
-                errand = Errand(("CLIENT", "UNBLOCK", line.client_id))
+                errand = Plain(("CLIENT", "UNBLOCK", line.client_id))
                 [reply] = await self._network.carry_to(line.wire.name, [errand])
                 if reply != 0:  # it is unblocked, or may not be and ends by itself
                     await asyncio.wait([wait.task])
@@ -232,17 +243,17 @@ class Popper:
             await asyncio.wait([wait.task], timeout=_UNBLOCK_AGAIN)
         popped = self._outcome(wait.task)
         if isinstance(popped, _Popped):
-            await self._network.carry([Errand(("LPUSH", popped.key, popped.element), key=popped.key)])
+            await self._network.carry([Plain(("LPUSH", popped.key, popped.element), key=popped.key)])
 
     def _settled(self, task: asyncio.Task[None]) -> None:
         del self._settling[task]
         _seen(task)
 
 
-async def _ask(wire: Wire, command: Command) -> list[Any]:
+async def _ask(wire: Wire, command: Command, at_once: Callable[[list[Any]], None] | None = None) -> list[Any]:
     """Send a command; when its caller is cancelled (the event loop ends), nobody else closes the wire."""
     try:
-        return await wire.send([command])
+        return await wire.send([command], at_once=at_once)
     except BaseException:
         wire.drop("its caller was cancelled")
         raise

@@ -50,8 +50,15 @@ class Wire(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}{f' lost: {self.lost}' if self.lost else ''}>"
 
-    def send(self, commands: Sequence[Command]) -> asyncio.Future[list[Any]]:
+    def send(
+        self, commands: Sequence[Command], *, at_once: Callable[[list[Any]], None] | None = None
+    ) -> asyncio.Future[list[Any]]:
         """Send commands; the result holds their replies, fewer if the connection was lost before the last.
+
+        Args:
+            commands: What to send.
+            at_once: Told of the replies, if all are there, in the callback that reads the last one, before
+                whoever awaits them; must not raise.
 
         Raises:
             TypeError, ValueError: For an argument that cannot be written; nothing was sent.
@@ -62,7 +69,7 @@ class Wire(ABC):
             future.set_result([])
         else:
             self._write(data)
-            self._owed.append(_Batch(future, len(commands)))
+            self._owed.append(_Batch(future, len(commands), at_once))
         return future
 
     def drop(self, why: str) -> None:
@@ -99,6 +106,8 @@ class Wire(ABC):
             batch.replies.append(reply)
             if len(batch.replies) == batch.size:
                 self._owed.popleft()
+                if batch.at_once is not None:
+                    batch.at_once(batch.replies)
                 batch.end()
         else:
             self.drop(reply.message if isinstance(reply, Refusal) else "it sent what nobody asked for")
@@ -208,10 +217,12 @@ def pack(commands: Sequence[Command]) -> bytes:
 class _Batch:
     """Commands that were sent together, and the replies so far."""
 
-    __slots__ = ("future", "replies", "size")
+    __slots__ = ("at_once", "future", "replies", "size")
 
-    def __init__(self, future: asyncio.Future[list[Any]], size: int) -> None:
-        self.future, self.size = future, size
+    def __init__(
+        self, future: asyncio.Future[list[Any]], size: int, at_once: Callable[[list[Any]], None] | None
+    ) -> None:
+        self.future, self.size, self.at_once = future, size, at_once
         self.replies: list[Any] = []
 
     def end(self) -> None:

@@ -38,11 +38,13 @@ class Call(Generic[T]):
     Attributes:
         script: The script.
         keys: Every declared key; all in one Cluster slot.
+        command: What is sent to run it.
+        key: One of them, which says which node of a Cluster runs it; None without any.
         args: ``str``, ``bytes``, ``int`` or ``float``; no other type.
         parse: Turns the raw reply (RESP2: bytes, int, None, lists) into ``T``.
     """
 
-    __slots__ = ("_command", "args", "keys", "parse", "script")
+    __slots__ = ("args", "command", "key", "keys", "parse", "script")
 
     def __init__(
         self,
@@ -53,22 +55,10 @@ class Call(Generic[T]):
     ) -> None:
         self.script = script
         self.keys = keys
+        self.key = keys[0] if keys else None
         self.args = args
         self.parse = parse
-        self._command: tuple[str | bytes | int | float, ...] | None = None
-
-    @property
-    def command(self) -> tuple[str | bytes | int | float, ...]:
-        """The command that runs it; a call that is made once and sent often keeps it."""
-        command = self._command
-        if command is None:
-            command = self._command = ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args)
-        return command
-
-    @property
-    def routed_by(self) -> str | None:
-        """The key that says which node of a Cluster runs it."""
-        return self.keys[0] if self.keys else None
+        self.command = ("EVALSHA", script.sha, len(keys), *keys, *args)
 
     def __repr__(self) -> str:
         return f"<Call {self.script.name} {self.keys[0] if self.keys else ''}>"

@@ -10,7 +10,8 @@ was taken.
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import structlog
 
@@ -46,14 +47,24 @@ class Executes(Protocol):
         ...
 
 
-class _Turn(NamedTuple):
-    """A pipeline that was sent, and what it asks for."""
+@dataclass(slots=True)
+class _Turn:
+    """A pipeline that was sent, and what it asks for.
+
+    Attributes:
+        over: Done once the replies are read and what they brought is started; None when nobody asked.
+    """
 
     pipeline: Pipeline
     batches: Sequence[Batch]
     visits: Sequence[Visit]
     manners: Sequence[Manner]
     unparks: Sequence[Visit]
+    over: asyncio.Future[None] | None = None
+
+    def end(self) -> None:
+        if self.over is not None and not self.over.done():
+            self.over.set_result(None)
 
 
 class Consumer:
@@ -111,12 +122,22 @@ class Consumer:
         self.ready.mark(shard, deep=deep)
         self._lanes.wake()
 
-    def woken(self, shard: ShardKeys) -> None:
-        """A token says that a shard has work: it is asked for at once, unless every lane is busy."""
+    def woken(self, shard: ShardKeys) -> asyncio.Future[None]:
+        """A token says that a shard has work: it is asked for at once, unless every lane is busy.
+
+        Returns:
+            Done when the answer was read and what it brought is started.
+        """
         self.ready.mark(shard)
-        if self._lanes.any_idle and (turn := self._send()) is not None:
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        turn = self._send() if self._lanes else None
+        if turn is None:
+            over.set_result(None)
+        else:
+            turn.over = over
             self._sent.append(turn)
             self._lanes.wake()
+        return over
 
     def unpark(self, shard: ShardKeys) -> None:
         """A shard has, or may have, parked jobs that this worker can run."""
@@ -209,20 +230,24 @@ class Consumer:
 
     def _send(self) -> _Turn | None:
         """Send what there is to record and to ask for; None if that is nothing."""
+        if not (self.ready or self.to_unpark) and self.recorder.idle:
+            return None
         batches = self.recorder.next_batches()
         room = Room(self._slots, _LANES)
         visits = self.ready.plan(room) if self.taking and self.ready else []
         unparks = self._plan_unparks(room)
         if not (batches or visits or unparks):
             return None
-        manners = [self._taking.manner(visit.shard) for visit in visits]
         calls: list[Call[Any]] = [self.recorder.call(batch) for batch in batches]
-        calls += [self._taking.call(visit, manner) for visit, manner in zip(visits, manners, strict=True)]
+        manners: list[Manner] = []
+        for visit in visits:
+            manner = self._taking.manner(visit.shard)
+            manners.append(manner)
+            calls.append(self._taking.call(visit, manner))
         calls += [self._unpark(visit) for visit in unparks]
         turn = _Turn(self._connection.begin(calls), batches, visits, manners, unparks)
         self.turns += 1
-        self._ask(visits)
-        self._ask(unparks)
+        self._ask((*visits, *unparks) if unparks else visits)
         if self.ready or self.to_unpark:
             self._lanes.wake()  # there is more, and another may have room for it
         return turn
@@ -235,14 +260,14 @@ class Consumer:
         except BaseException:
             self._unanswered(turn)
             raise
-        self._answered(visits)
-        self._answered(unparks)
-        lost = self.recorder.read(batches, replies[: len(batches)])
+        self._answered((*visits, *unparks) if unparks else visits)
+        lost = self.recorder.read(batches, replies[: len(batches)]) if batches else False
         first, last = len(batches), len(batches) + len(visits)
         for visit, manner, reply in zip(visits, turn.manners, replies[first:last], strict=True):
             lost |= self._read_take(visit, manner, reply)
         for visit, reply in zip(unparks, replies[last:], strict=True):
             lost |= self._read_unpark(visit, reply)
+        turn.end()
         if not lost:
             self._backoff.reset()
         elif all(isinstance(reply, Exception) for reply in replies):
@@ -257,6 +282,7 @@ class Consumer:
         for visits in (turn.visits, turn.unparks):
             self.uncertain.extend(visit.shard for visit in visits)
             self._answered(visits)
+        turn.end()
 
     def _ask(self, visits: Iterable[Visit]) -> None:
         for visit in visits:
@@ -363,7 +389,7 @@ class Consumer:
             raise
         finally:
             self._answered(visits)
-            if len(self.ready):  # for which there may have been no room while slots were promised to these
+            if self.ready:  # for which there may have been no room while slots were promised to these
                 self._lanes.wake()
         for visit, reply in zip(visits, replies, strict=True):
             if isinstance(reply, Exception):

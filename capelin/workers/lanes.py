@@ -11,10 +11,8 @@ class Lanes:
     def __init__(self) -> None:
         self._idle: list[asyncio.Future[None]] = []
 
-    @property
-    def any_idle(self) -> bool:
-        """Whether a lane waits."""
-        return bool(self._idle)
+    def __len__(self) -> int:
+        return len(self._idle)
 
     def wake(self) -> None:
         """Wake a lane, if one waits. One that does not will look for itself before it does."""

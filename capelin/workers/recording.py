@@ -91,6 +91,8 @@ class Recorder:
 
     def next_batches(self) -> list[Batch]:
         """Take out what is to be sent now; ``read`` or ``unanswered`` must follow."""
+        if self.idle:
+            return []
         waiting, self._waiting = self._waiting, {}
         batches = [
             Batch(shard, outcomes[begin : begin + MOST_A_CALL])

@@ -2,6 +2,8 @@
 
 A token says that something appeared in a shard whose owner had left a note that it waits. After a token, a
 timeout or a reconnection the owner takes again, so that a token that died with a connection costs one wait.
+It waits on when that take is answered, which leaves the next note: an idle worker has nothing to do meanwhile
+but to start what the take brings.
 """
 
 import asyncio
@@ -23,7 +25,7 @@ class Waiter:
 
     Args:
         notify: Told of each shard to take from.
-        woken: Told of one that a token came from, in the callback that read it.
+        woken: Told of one that a token came from, in the callback that read it; returns when to wait on.
         block: The longest wait, seconds.
     """
 
@@ -33,7 +35,7 @@ class Waiter:
         *,
         ownership: Ownership,
         notify: Callable[[ShardKeys], None],
-        woken: Callable[[ShardKeys], None],
+        woken: Callable[[ShardKeys], asyncio.Future[None]],
         block: float,
     ) -> None:
         self._connection = connection
@@ -72,7 +74,7 @@ class Waiter:
                 continue
             if key is None:
                 self._take_all()
-            elif not self._handle(key):
+            elif self._handle(key) is None:
                 await self._push_back(key)
 
     async def _pop(self, keys: list[str]) -> str | None:
@@ -90,12 +92,9 @@ class Waiter:
         finally:
             self._cut_short = None
 
-    def _handle(self, key: str) -> bool:
+    def _handle(self, key: str) -> asyncio.Future[None] | None:
         shard = self._shards.get(key)
-        owned = shard is not None and self._ownership.owns(shard)
-        if shard is not None and owned:
-            self._woken(shard)
-        return owned
+        return self._woken(shard) if shard is not None and self._ownership.owns(shard) else None
 
     async def _push_back(self, key: str) -> None:
         """A token of a shard that is somebody else's by now."""
