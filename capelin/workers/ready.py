@@ -118,6 +118,8 @@ class Ready:
 
     def _in_turn(self) -> list[ShardKeys]:
         shards = list(self._deep)
+        if len(shards) == 1:
+            return shards
         queues = {shard.queue for shard in shards}
         if len(queues) > 1:
             # A queue that slept saves up no more than a batch.

@@ -94,11 +94,11 @@ class Running:
 
     def add(self, start: Start) -> bool:
         """Enter a start; False when this very start is or was known, by whatever door it came."""
-        key = (start.shard.base, start.uid)
+        key, token = (start.shard.base, start.delivery.uid), start.delivery.token
         known = self._starts.get(key)
-        if known is not None and known.token >= start.token:
+        if known is not None and known.token >= token:
             return False
-        if self._ended.get(key, 0) >= start.token:
+        if self._ended.get(key, 0) >= token:
             return False
         if known is not None:
             known.request_stop(Stop.LOST)

@@ -22,23 +22,30 @@ class Slots:
     def __init__(self, sizes: Mapping[str, int], pools_of: Mapping[str, frozenset[str]]) -> None:
         self.sizes = dict(sizes)
         self.used = dict.fromkeys(sizes, 0)
-        self._promised = dict.fromkeys(sizes, 0)
+        self._free = dict(sizes)  # neither used nor promised
         self._pools_of = dict(pools_of)
+        self._parts: dict[int, dict[str, int]] = {}
 
     def take(self, pool: str) -> None:
         self.used[pool] += 1
+        self._free[pool] -= 1
 
     def give(self, pool: str) -> None:
         self.used[pool] -= 1
+        self._free[pool] += 1
 
     def pools_of(self, queue: str) -> frozenset[str]:
         """The pools that jobs of a queue use."""
         return self._pools_of.get(queue, _LOOP)
 
-    def promise(self, queue: str, count: int) -> None:
-        """So many jobs of a queue were asked for: until they are here, any of its pools may need slots."""
-        for pool in self.pools_of(queue):
-            self._promised[pool] += count
+    def promise(self, queue: str, count: int) -> frozenset[str]:
+        """So many jobs of a queue were asked for: until they are here, any of its pools, which this returns,
+        may need slots.
+        """
+        pools = self.pools_of(queue)
+        for pool in pools:
+            self._free[pool] -= count
+        return pools
 
     def redeem(self, queue: str, count: int) -> None:
         """The answer is here."""
@@ -46,8 +53,14 @@ class Slots:
 
     def free_for(self, queue: str) -> int:
         """Slots that jobs of a queue may still be asked for."""
-        used, promised = self.used, self._promised
-        return max(0, min(self.sizes[pool] - used[pool] - promised[pool] for pool in self.pools_of(queue)))
+        return max(0, min(map(self._free.__getitem__, self.pools_of(queue))))
+
+    def part(self, parts: int) -> dict[str, int]:
+        """Return how many of each pool one of so many pipelines may ask for."""
+        part = self._parts.get(parts)
+        if part is None:
+            part = self._parts[parts] = {pool: -(-size // parts) for pool, size in self.sizes.items()}
+        return part.copy()
 
     @property
     def total(self) -> int:
@@ -76,15 +89,14 @@ class Room:
 
     def __init__(self, slots: Slots, parts: int) -> None:
         self._slots = slots
-        self._left = {pool: -(-size // parts) for pool, size in slots.sizes.items()}
+        self._left = slots.part(parts)
 
     def free_for(self, queue: str) -> int:
         """Slots that jobs of a queue may be asked for in this pipeline."""
-        left = min(self._left[pool] for pool in self._slots.pools_of(queue))
-        return max(0, min(left, self._slots.free_for(queue)))
+        slots = self._slots
+        return min(slots.free_for(queue), *map(self._left.__getitem__, slots.pools_of(queue)))
 
     def promise(self, queue: str, count: int) -> None:
         """So many are asked for; whoever reads the answer must redeem them."""
-        self._slots.promise(queue, count)
-        for pool in self._slots.pools_of(queue):
+        for pool in self._slots.promise(queue, count):
             self._left[pool] -= count
