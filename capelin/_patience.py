@@ -25,11 +25,19 @@ class Patience:
 
     def __init__(self, seconds: float = math.inf) -> None:
         self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
         self._deadline = self._loop.time() + seconds
-        self._backoff = Backoff()
+        self._backoff: Backoff | None = None
+
+    def renew(self) -> None:
+        """Begin anew, for something else."""
+        self._deadline = self._loop.time() + self._seconds
+        self._backoff = None
 
     async def pause(self) -> bool:
         """Wait before the next attempt; False, at once, when there is no time for one any more."""
+        if self._backoff is None:
+            self._backoff = Backoff()
         pause = self._backoff.step()
         if self._loop.time() + pause >= self._deadline:
             return False

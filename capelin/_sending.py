@@ -62,7 +62,7 @@ class _Batch:
 
     def __init__(self, queue: str, shard: int, places: Sequence[int], *, choices: int) -> None:
         self.queue, self.shard, self.places, self.choices = queue, shard, places, choices
-        self.uids: Sequence[str] = ()
+        self.uids = [new_uid() for _ in places]
 
 
 class Sender:
@@ -101,19 +101,18 @@ class Sender:
             self._check_size(request)
         patience = Patience(self._timeout)
         try:
-            await self._open({request.queue for request in requests}, patience)
+            if unknown := {request.queue for request in requests} - self._layouts.keys():
+                await self._open(unknown, patience)
         except (Unreachable, RedisRefused) as error:
             return [error] * len(requests)
         results: Results = [_NOT_YET] * len(requests)
         common = origin()
         batches = self._batches(requests) if len(requests) > 1 else iter((self._batch(requests[0]),))
         while batch_round := list(islice(batches, _CALLS_A_ROUND)):
-            for batch in batch_round:
-                batch.uids = [new_uid() for _ in batch.places]
             gave_up = await self._send_round(batch_round, requests, common, results, patience)
             if gave_up is not None:
                 return [gave_up if result is _NOT_YET else result for result in results]
-            patience = Patience(self._timeout)
+            patience.renew()
         return results
 
     def _check_size(self, request: JobRequest[Any]) -> None:

@@ -120,7 +120,8 @@ class Delivery(NamedTuple):
 def delivery(raw: Sequence[Any]) -> Delivery:
     """Read one job of a reply."""
     uid, place, token, task, digest, args, attempt, crashes, timeout, retry, *rest = raw
-    headers, parent, enqueued, expires, cancel, first, correlation, batch, schedule, tick, due, priority = rest
+    headers, parent, enqueued, expires, cancel, first, correlation, batch, *rest = rest
+    schedule, tick, due, priority = rest
     return Delivery(
         text(uid),
         text(place),
@@ -131,18 +132,18 @@ def delivery(raw: Sequence[Any]) -> Delivery:
         int(attempt) if attempt else 0,
         int(crashes) if crashes else 0,
         float(timeout) if timeout else None,
-        text(retry),
+        text(retry) if retry else "",
         headers,
-        text(parent),
+        text(parent) if parent else "",
         int(enqueued) if enqueued else 0,
         int(expires) if expires else None,
         bool(cancel),
         int(first) if first else None,
-        text(correlation),
-        text(batch),
-        text(schedule),
+        text(correlation) if correlation else "",
+        text(batch) if batch else "",
+        text(schedule) if schedule else "",
         int(tick) if tick else None,
-        text(priority) or "normal",
+        text(priority) if priority else "normal",
         _moment(due),
     )
 

@@ -14,12 +14,6 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Call[Any]])
 
 
-def _plain(value: Value) -> str | bytes | int | float:
-    if value is None:
-        return ""
-    return int(value) if isinstance(value, bool) else value
-
-
 class Transition:
     """A script whose keys are those of one shard, called with arguments by name."""
 
@@ -49,8 +43,10 @@ class Transition:
         /,
         **args: Value,
     ) -> Call[T]:
-        names = self.script.args
-        values = [_plain(args[name]) for name in names]
+        values: list[str | bytes | int | float] = []
+        for name in self.script.args:
+            value = args[name]
+            values.append("" if value is None else int(value) if isinstance(value, bool) else value)
         width = len(self.script.group)
         for row in rows:
             if len(row) != width:
