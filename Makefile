@@ -18,7 +18,7 @@ SOURCES := $(wildcard capelin tests examples benchmarks)
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
 
-demo: $(DEMO_READY)  ## watch workers share real work, and one of them die; needs neither root nor Redis
+demo: $(DEMO_READY)  ## watch workers share real work, and their leader die; needs neither root nor Redis
 	@$(BIN)/capelin demo
 
 test: $(DEV) redis-server  ## run every test; ARGS="tests/x.py -k name" for some

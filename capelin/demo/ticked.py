@@ -55,8 +55,8 @@ def _vacancy(screen: Screen, ticks: Ticks, kill: Kill, pulses: Mapping[int, Puls
     )
     late = sum(seconds > _LATE for seconds in ticks.late)
     if late:
-        were = "tick was" if late == 1 else "ticks were"
-        screen.say(f"  {late} {were} due meanwhile, and ran late, by {ticks.late[-1]:.1f} s at most.")
+        ran = "tick" if late == 1 else "ticks"
+        screen.say(f"  {late} {ran} came late for it, by {ticks.late[-1]:.1f} s at most.")
 
 
 def _by(ticks: Ticks) -> str:

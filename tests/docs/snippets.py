@@ -1,6 +1,7 @@
 """Finds the code in the project's prose, so that tests can run it as a reader would."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def typed_commands() -> list[tuple[str, list[str]]]:
     for snippet in snippets():
         if snippet.language in {"", "sh", "bash", "console"}:
             for offset, line in enumerate(snippet.text.splitlines()):
-                typed = line.split("#")[0].removeprefix("$ ").strip()
+                typed = line.removeprefix("$ ").strip()
                 if typed.startswith("capelin "):
-                    commands.append((f"{snippet.page}:{snippet.line + offset}", typed.split()[1:]))
+                    words = shlex.split(typed, comments=True)
+                    commands.append((f"{snippet.page}:{snippet.line + offset}", words[1:]))
     return commands

@@ -18,6 +18,7 @@ from tests.support.processes import Processes
 
 PYTHON = [snippet for snippet in snippets() if snippet.language == "python"]
 NAMED = {snippet.file: snippet for snippet in PYTHON if snippet.page == "README.md" and snippet.file}
+LOOKING = {"queues", "jobs", "workers", "shards", "schedules", "leader"}
 _KNOWN = {"shop.py", "web.py", "views.py", "test_shop.py"}
 
 
@@ -90,6 +91,22 @@ async def test_what_a_job_knows() -> None:
         assert [row.result for row in rows] == [[first.id, first.id, "night.7"]] * 3
 
 
+async def test_schedules() -> None:
+    [snippet] = [snippet for snippet in PYTHON if "async def opened" in snippet.text]
+    names: dict[str, Any] = {"__name__": "snippet"}
+    exec(compile(snippet.text, str(snippet), "exec"), names)  # noqa: S102 -- it is what the README shows
+    app: Capelin[Any] = names["app"]
+    assert [one.name for one in app.declared_schedules()] == ["tidy", "digest"]
+    async with app.testing() as t:
+        await names["opened"]("asia")
+        [added] = await app.schedules.ls()
+        assert (added.name, added.catch_up, added.args) == ("digest.asia", "all", ("asia",))
+        await app.schedules.trigger("digest.asia")
+        await t.drain(raise_errors=True)
+        [run] = t.enqueued(names["digest"])
+        assert run.result == "news from asia"
+
+
 @pytest.mark.usefixtures("shop")
 async def test_fastapi() -> None:
     web, app = imported("web"), imported("shop").app
@@ -137,7 +154,7 @@ async def test_every_command_shown_exists_with_those_options(
 
 @pytest.mark.parametrize(
     "words",
-    [words for _, words in typed_commands() if words[0] in {"queues", "jobs", "workers", "shards"}],
+    [words for _, words in typed_commands() if words[0] in LOOKING],
     ids=" ".join,
 )
 async def test_every_command_that_looks_works_on_an_empty_redis(
@@ -145,4 +162,4 @@ async def test_every_command_that_looks_works_on_an_empty_redis(
 ) -> None:
     typed = processes.capelin(*words, cwd=shop, env={"CAPELIN_REDIS_URL": redis_url})
     status = await typed.wait()
-    assert status == 0 or "no queue" in typed.output, typed.output
+    assert status == 0 or "no queue" in typed.output or "no schedule" in typed.output, typed.output
