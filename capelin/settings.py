@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         default=2.0, gt=0, description="an event loop without progress gives up its leases after this"
     )
     stall_limit: float = Field(default=600.0, gt=0, description="and its process after this")
+    live_after: float = Field(
+        default=5.0,
+        gt=0,
+        description="a worker that stands still, or leaves ready work lying, is not live after this",
+    )
     strict_priorities: bool = False
 
     # Logs

@@ -12,12 +12,14 @@ import structlog
 
 from capelin import logs
 from capelin.errors import CapelinError
+from capelin.metrics.meter import NO_METER
 from capelin.workers.child import Parent, this_command
 from capelin.workers.supervisor import Supervisor
 from capelin.workers.worker import Worker
 
 if TYPE_CHECKING:
     from capelin.app import Capelin
+    from capelin.probes.watch import FamilyWatch, Watch
     from capelin.settings import Settings
 
 log = structlog.get_logger("capelin.worker")
@@ -34,6 +36,8 @@ def run_worker(
     name: str | None = None,
     scheduler: bool = True,
     supervised: int | None = None,
+    http: str | None = None,
+    reporting: int | None = None,
 ) -> int:
     """Run a worker until it ends; returns the exit status: 0 after a clean stop.
 
@@ -45,20 +49,35 @@ def run_worker(
         name: The same.
         scheduler: The same.
         supervised: The descriptor that a supervisor gave to this process.
+        http: Where health and metrics are served, ``HOST:PORT``; nothing is counted without.
+        reporting: The descriptor of a supervisor's questions, when it serves them.
 
     Raises:
         ConfigurationError: It cannot be started as it is.
     """
     parent = None if supervised is None else Parent(supervised)
+    watch = None if http is None else _watch(app, http, reporting)
 
     async def work() -> None:
-        worker = Worker(app, queues=queues, burst=burst, settings=settings, name=name, scheduler=scheduler)
+        worker = Worker(
+            app,
+            queues=queues,
+            burst=burst,
+            settings=settings,
+            name=name,
+            scheduler=scheduler,
+            meter=NO_METER if watch is None else watch.tally,
+        )
         if parent is not None:
             parent.tell_loaded(grace=settings.grace)
             parent.on_gone(worker.stop)
         on_signals(worker.stop)
         try:
-            with logs.relayed() if has_process_tasks else contextlib.nullcontext():
+            async with contextlib.AsyncExitStack() as around:
+                if has_process_tasks:
+                    around.enter_context(logs.relayed())
+                if watch is not None:
+                    await around.enter_async_context(watch.over(worker))
                 await worker.run()
         except CapelinError as error:
             failures.append(error)
@@ -77,6 +96,18 @@ def run_worker(
     return 1 if failures else 0
 
 
+def _watch(app: "Capelin[Any]", http: str, reporting: int | None) -> "Watch":
+    from capelin.probes.watch import Watch
+
+    return Watch(app, http=http, reporting=reporting)
+
+
+def _family_watch(http: str) -> "FamilyWatch":
+    from capelin.probes.watch import FamilyWatch
+
+    return FamilyWatch(http)
+
+
 def _end_at_once(status: int) -> NoReturn:
     """End the process under the feet of threads and coroutines that would hold it as long as they like."""
     sys.stdout.flush()
@@ -84,14 +115,24 @@ def _end_at_once(status: int) -> NoReturn:
     os._exit(status)
 
 
-def run_supervisor(*, processes: int, burst: bool) -> int:
-    """Run this very command in several processes; returns the exit status."""
+def run_supervisor(*, processes: int, burst: bool, http: str | None = None) -> int:
+    """Run this very command in several processes; returns the exit status.
+
+    Raises:
+        ConfigurationError: Nobody can listen where health and metrics are to be served.
+    """
+    watch = None if http is None else _family_watch(http)
 
     async def supervise() -> int:
         words = [*sys.argv[1:], "--processes", "1"]
-        supervisor = Supervisor(this_command(words), processes=processes, burst=burst)
+        supervisor = Supervisor(
+            this_command(words), processes=processes, burst=burst, linked=watch is not None
+        )
         on_signals(supervisor.stop)
-        return await supervisor.run()
+        if watch is None:
+            return await supervisor.run()
+        async with watch.over(supervisor, processes=processes):
+            return await supervisor.run()
 
     return asyncio.run(supervise())
 

@@ -3,7 +3,7 @@
 import typer
 
 from capelin.cli.options import AppDir, AppPath, Prefix, RedisUrl
-from capelin.cli.workers import Grace, Name, Supervised
+from capelin.cli.workers import Grace, Http, Name, Supervised
 
 
 def scheduler(
@@ -11,6 +11,7 @@ def scheduler(
     *,
     grace: Grace = None,
     name: Name = None,
+    http: Http = None,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     app_dir: AppDir = ".",
@@ -36,5 +37,6 @@ def scheduler(
             settings=changed(loaded.settings, grace=grace),
             name=name,
             supervised=supervised,
+            http=http,
         )
     )

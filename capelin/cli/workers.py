@@ -33,6 +33,11 @@ NoScheduler = Annotated[
 ]
 CheckRoundTrip = Annotated[bool, typer.Option("--check-round-trip", hidden=True)]
 Supervised = Annotated[int | None, typer.Option(hidden=True)]
+Http = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="Serve /health and /metrics there; :9000 for every address."),
+]
+Reporting = Annotated[int | None, typer.Option(hidden=True)]
 
 
 def run(
@@ -50,8 +55,10 @@ def run(
     redis: RedisUrl = None,
     prefix: Prefix = None,
     app_dir: AppDir = ".",
+    http: Http = None,
     check_round_trip: CheckRoundTrip = False,
     supervised: Supervised = None,
+    reporting: Reporting = None,
 ) -> None:
     """Run a worker until it is told to stop.
 
@@ -64,7 +71,7 @@ def run(
 
     configure_logs()
     if processes > 1:
-        raise typer.Exit(run_supervisor(processes=processes, burst=burst))
+        raise typer.Exit(run_supervisor(processes=processes, burst=burst, http=http))
     loaded = open_app(app, app_dir=app_dir, redis=redis, prefix=prefix)
     check_shared(loaded.url)
     loaded.check_round_trip = check_round_trip
@@ -77,5 +84,7 @@ def run(
         name=name,
         scheduler=not no_scheduler,
         supervised=supervised,
+        http=http,
+        reporting=reporting,
     )
     raise typer.Exit(status)

@@ -85,7 +85,11 @@ class Metric:
 
 
 def _counter(name: str, labels: str, text: str, scope: Scope = Scope.PROCESS) -> Metric:
-    return Metric(name=name, kind=Kind.COUNTER, help=text, labels=tuple(labels.split()), scope=scope)
+    # Two that lead for a moment read the same Redis: neither is to be counted twice.
+    over = Over.MOST if scope is Scope.FLEET else Over.SUM
+    return Metric(
+        name=name, kind=Kind.COUNTER, help=text, labels=tuple(labels.split()), scope=scope, over=over
+    )
 
 
 def _histogram(name: str, labels: str, text: str) -> Metric:
@@ -97,7 +101,6 @@ def _gauge(name: str, labels: str, text: str, over: Over = Over.SUM) -> Metric:
 
 
 def _of_fleet(name: str, labels: str, text: str) -> Metric:
-    # Two that lead for a moment read the same Redis: neither is to be counted twice.
     return Metric(
         name=name,
         kind=Kind.GAUGE,

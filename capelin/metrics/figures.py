@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from capelin.metrics.catalog import BOUNDS, CATALOG, Kind, Metric, Over
+from capelin.metrics.catalog import BOUNDS, CATALOG, Kind, Metric, Over, Scope
 
 Labels = tuple[str, ...]
 Histogram = Sequence[float]
@@ -51,10 +51,12 @@ class Figures:
                 self.observe(BY_NAME[name], labels, histogram)
 
     def counted(self) -> "Figures":
-        """Return what outlives its process: without the gauges."""
+        """Return what outlives its process: its own counts, without gauges and the fleet's."""
         kept = Figures()
         kept.values = {
-            name: dict(values) for name, values in self.values.items() if BY_NAME[name].kind is Kind.COUNTER
+            name: dict(values)
+            for name, values in self.values.items()
+            if BY_NAME[name].kind is Kind.COUNTER and BY_NAME[name].scope is Scope.PROCESS
         }
         kept.histograms = {name: dict(values) for name, values in self.histograms.items()}
         return kept

@@ -10,10 +10,13 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Final
 
 import structlog
+
+from capelin.workers.link import Link
 
 log = structlog.get_logger("capelin.supervisor")
 
@@ -32,10 +35,14 @@ class WorkerProcess:
         pid: Its pid.
         grace: Seconds that its jobs have when it is told to stop; 0 until it has loaded its app.
         loaded: Set when it has.
+        link: What it can be asked by, if it was started to be asked.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, end: socket.socket) -> None:
-        self._process, self._end = process, end
+    def __init__(
+        self, process: asyncio.subprocess.Process, end: socket.socket, link: Link | None = None
+    ) -> None:
+        self._process, self._end, self.link = process, end, link
+        self._began = time.monotonic()
         self.pid = process.pid
         self.grace = 0.0
         self.loaded = asyncio.Event()
@@ -48,6 +55,7 @@ class WorkerProcess:
         *,
         env: Mapping[str, str] | None = None,
         output: IO[bytes] | None = None,
+        linked: bool = False,
     ) -> "WorkerProcess":
         """Start one.
 
@@ -55,30 +63,42 @@ class WorkerProcess:
             command: Words of a ``capelin worker``; ``--supervised FD`` is added.
             env: Variables beside those of this process.
             output: Where it writes; where this process does, if left out.
+            linked: Whether it can be asked; ``--reporting FD`` is added then.
 
         Raises:
             OSError: It could not be started.
         """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        asking, answering = socket.socketpair() if linked else (None, None)
+        words = [*command, "--supervised", str(theirs.fileno())]
+        words += [] if answering is None else ["--reporting", str(answering.fileno())]
+        passed = [end.fileno() for end in (theirs, answering) if end is not None]
         try:
             process = await asyncio.create_subprocess_exec(
-                *command,
-                "--supervised",
-                str(theirs.fileno()),
+                *words,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=None if env is None else {**os.environ, **env},
-                pass_fds=(theirs.fileno(),),
+                pass_fds=passed,
                 process_group=0,  # Ctrl-C reaches the parent alone, which passes it on once
             )
         except BaseException:
             ours.close()
+            if asking is not None:
+                asking.close()
             raise
         finally:
             theirs.close()
-        return cls(process, ours)
+            if answering is not None:
+                answering.close()
+        return cls(process, ours, None if asking is None else Link(asking))
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._began
 
     @property
     def ended(self) -> bool:
@@ -95,6 +115,8 @@ class WorkerProcess:
         """Wait for its end; returns its exit status, negative for the signal that killed it."""
         status = await self._process.wait()
         self._stop_reading()
+        if self.link is not None:
+            self.link.close()
         return status
 
     def _read(self) -> None:

@@ -5,7 +5,7 @@ It runs no jobs and imports no app: what it must survive is the code that its ch
 
 import asyncio
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -33,6 +33,7 @@ class Supervisor:
         command: Words that start a worker; ``--supervised FD`` is added to them.
         processes: How many.
         burst: Children end by themselves when nothing is left to do.
+        linked: Whether they can be asked; see ``WorkerProcess.link``.
         settled_after: A child that lived so many seconds is replaced at once when it dies.
         unwind: Seconds that a child has to end beyond its grace time, before it is killed.
 
@@ -47,18 +48,25 @@ class Supervisor:
         *,
         processes: int,
         burst: bool = False,
+        linked: bool = False,
         settled_after: float = 10.0,
         unwind: float = 30.0,
     ) -> None:
         self._command = list(command)
         self._processes = processes
         self._burst = burst
+        self._linked = linked
         self._settled_after = settled_after
         self._unwind = unwind
         self._stopping = asyncio.Event()
         self._first_loaded = asyncio.Event()
         self._children: dict[int, WorkerProcess] = {}
         self._status = 0
+
+    @property
+    def children(self) -> Mapping[int, WorkerProcess]:
+        """Those that live, by place."""
+        return self._children
 
     def stop(self) -> None:
         """End every child cleanly; a second call has them hand back what still runs at once."""
@@ -108,7 +116,7 @@ class Supervisor:
             await self._unless_stopped(asyncio.Event(), within=pause)
 
     async def _start(self, place: int) -> WorkerProcess:
-        child = await WorkerProcess.start(self._command)
+        child = await WorkerProcess.start(self._command, linked=self._linked)
         self._children[place] = child
         log.info("worker process started", place=place, pid=child.pid)
         if self._stopping.is_set():  # meanwhile

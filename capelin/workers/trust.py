@@ -58,6 +58,11 @@ class Trust:
         self._no_crash_in[shard] = now + int((self._ttl + self._interval) * 1000)
 
     @property
+    def silent_for(self) -> float:
+        """Seconds since a round of renewals was answered; since the beginning, if none was yet."""
+        return self._clock() - self._last
+
+    @property
     def fit(self) -> bool:
         """Whether members may be judged now."""
         now = self._clock()
