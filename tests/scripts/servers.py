@@ -88,7 +88,11 @@ _PATCHED = ("_helpers", "_socket._base", "commands_mixins.server_mixin", "model.
 
 
 class MemoryServer:
-    """An in-process server. Close it: while it is open, every one of this process has its time."""
+    """An in-process server. Close it: while it is open, every one of this process has its time.
+
+    Attributes:
+        url: Where others in this process find it.
+    """
 
     def __init__(self) -> None:
         self._clock = _Clock()
@@ -97,7 +101,8 @@ class MemoryServer:
             module: Any = importlib.import_module(f"fakeredis.{name}")
             self._stack.callback(setattr, module, "time", module.time)
             module.time = self._clock
-        self._connection = MemoryConnection(f"{SCHEME}scripts-{uuid.uuid4().hex}")
+        self.url = f"{SCHEME}scripts-{uuid.uuid4().hex}"
+        self._connection = MemoryConnection(self.url)
         self._stack.callback(self._connection.close)
 
     @property

@@ -3,7 +3,7 @@
 Each has its rounds as its heartbeat would: after an interval, or at the moment that it asked for.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -41,6 +41,10 @@ def member(name: str, singletons: tuple[str, ...]) -> Member:
     )
 
 
+def at_once(function: Callable[..., None], *args: Any) -> None:
+    function(*args)
+
+
 class Candidate:
     """A candidate, and the host that does at once what it is told.
 
@@ -67,7 +71,7 @@ class Candidate:
             declared=[Declared(one, '{"app":"x"}') for one in singletons],
             app="x",
             host=self,
-            post=lambda function, *args: function(*args),
+            post=at_once,
             clock=sim.clock,
         )
 
@@ -177,7 +181,7 @@ async def simulation() -> AsyncIterator[Simulation]:
     """An empty fleet with six singletons."""
     with opened(MemoryServer()) as server:
         assert isinstance(server, MemoryServer)
-        connection = connect(f"memory://{server._connection._name}")
+        connection = connect(server.url)
         yield Simulation(server, connection, tuple(f"s{n}" for n in range(6)))
         await connection.close()
 
