@@ -114,6 +114,8 @@ async def add_schedule(
         ScheduleExists: The name is that of another app's schedule, or of one that code declares.
         Unreachable, RedisRefused: It may or may not have been written.
     """
+    for part in app.split(":"):  # an app may go by its import string
+        check_name("app", part)
     made = schedule_of(name, timing_of(when, timezone), request, SchedulePolicy(**policy), _nothing_known)
     book = schedule_book(access)
     change = await book.timetable.put(app, made)

@@ -79,7 +79,7 @@ def facts_of(schedule: ScheduleInfo, now: int) -> list[tuple[str, object]]:
         ("jitter", f"up to {ago(schedule.jitter)}" if schedule.jitter else None),
         ("start", at(schedule.start)),
         ("end", at(schedule.end)),
-        ("since", at(schedule.since)),
+        ("as it is since", at(schedule.since)),
     ]
 
 

@@ -1,5 +1,6 @@
 """`capelin dev`: a Redis if none answers, new code as it is written, and nothing left behind."""
 
+import json
 import os
 import subprocess
 import sys
@@ -134,3 +135,20 @@ def test_arguments_are_read_back_and_compared(processes: Processes, tmp_path: Pa
     asked = processes.capelin("enqueue", "desk:app", "checks", "--wait", "--redis", redis_url, cwd=tmp_path)
     assert asked.wait_sync() == 0
     assert asked.lines[-1] == "true"
+
+
+def test_it_stays_out_of_the_scheduler_when_told_to(
+    processes: Processes, tmp_path: Path, redis_url: str
+) -> None:
+    write(tmp_path, "one")
+    dev = processes.capelin("dev", "desk:app", "--no-scheduler", "--redis", redis_url, cwd=tmp_path)
+    started(dev, 1)
+
+    def workers() -> list[dict[str, object]]:
+        asked = processes.capelin("workers", "--json", "--redis", redis_url)
+        assert asked.wait_sync() == 0
+        found: list[dict[str, object]] = json.loads(asked.output)
+        return found
+
+    wait_until_sync(workers, description="its worker to be a member")
+    assert [worker["candidate"] for worker in workers()] == [False]

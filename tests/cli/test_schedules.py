@@ -1,5 +1,6 @@
 """`capelin schedules`: what runs when, and every verb, with a Redis URL and no app's code."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from capelin.schedules import Schedule
 from capelin.timing import Every
 from tests.cli.conftest import APP, COLUMNS, Do, Run, one_line
 from tests.support.processes import Processes
+from tests.support.sentinel import Watched
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until_sync
 
@@ -218,9 +220,20 @@ def test_one_that_a_newer_release_wrote_is_shown_as_such(run: Run, redis_server:
     assert run("schedules", "rm", "new", "--yes").status == 0
 
 
-def test_all_of_it_works_on_a_cluster(run: Run, cluster_url: str) -> None:
+@pytest.fixture(params=["cluster", "sentinel"])
+def elsewhere(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[str]:
+    """URL of a Cluster, and of a Sentinel; `redis_server` skips where there is no Redis at all."""
+    del redis_server
+    if request.param == "cluster":
+        yield str(request.getfixturevalue("cluster_url"))
+        return
+    with Watched() as watched:
+        yield watched.url
+
+
+def test_all_of_it_works_on_a_cluster_and_through_sentinel(run: Run, elsewhere: str) -> None:
     def asked(*words: str) -> Any:
-        return run("schedules", *words, "--redis", cluster_url, "--json").json
+        return run("schedules", *words, "--redis", elsewhere, "--json").json
 
     assert asked("add", "one", "every:60", "greet", '["Ada"]')["change"] == "added"
     assert [one["name"] for one in asked("ls")] == ["one"]
@@ -229,7 +242,21 @@ def test_all_of_it_works_on_a_cluster(run: Run, cluster_url: str) -> None:
     assert asked("resume", "one")["changed"]
     assert not asked("trigger", "one")["duplicate"]
     assert asked("rm", "one", "--yes")["state"] == "removed"
-    assert run("leader", "--redis", cluster_url, "--json").json["worker"] is None
+    assert run("leader", "--redis", elsewhere, "--json").json["worker"] is None
+
+
+def test_the_list_fits_80_columns(run: Run) -> None:
+    run(
+        "schedules",
+        "add",
+        "remind.customer-4711",
+        "*/15 8-18 * * mon-fri",
+        "greet",
+        "--timezone",
+        "Asia/Tokyo",
+    )
+    run("schedules", "add", "tidy", "every:1h", "greet", "--app", "billing.background.tasks:application")
+    assert all(len(line) <= COLUMNS for line in run("schedules").lines)
 
 
 @pytest.mark.parametrize("verb", ["show", "next", "pause", "resume", "trigger", "rm"])
@@ -262,6 +289,7 @@ def test_a_name_that_is_not_there_names_the_nearest(run: Run, verb: str) -> None
         (("one", "every:60", "greet", "{a: 1}"), "is no JSON"),
         (("one", "every:60", "greet", "3"), "arguments are a JSON object (by name) or list (by position)"),
         (("one", "every:60", "greet", "[NaN]"), "greet"),
+        (("one", "every:60", "greet", "--app", "a b"), "app name 'a b' is not allowed"),
         (("one", "every:60"), "missing argument 'TASK'"),
     ],
     ids=str,

@@ -1,32 +1,42 @@
 """What operators read and repair, on every kind of Redis."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 
 import pytest
 from tenacity import stop_after_attempt
 
 from capelin import Capelin, Reject, RetryPolicy, TaskOptions
 from capelin.admin import (
+    OPERATOR,
     Access,
+    add_schedule,
     cancel_job,
     list_dead,
     list_jobs,
     list_queues,
     list_shards,
     list_workers,
+    named_request,
     open_access,
     pause_queue,
     pick_dead,
     purge,
     read_job,
+    read_leader,
+    removable,
     replay,
     resume_queue,
     retry_job,
+    schedule_book,
 )
 from capelin.lua import CancelVerdict, Replayed
+from capelin.lua.replies import ScheduleVerdict
 from capelin.records import JobStatus
 from capelin.settings import Settings
 from capelin.workers.worker import Worker
+from tests.support.waiting import wait_until
+from tests.support.workers import start_worker
 
 app_options = TaskOptions(retry=RetryPolicy(stop=stop_after_attempt(1)))
 
@@ -121,3 +131,44 @@ async def test_a_worker_that_left_is_not_listed(desk: Desk) -> None:
     await desk.works.enqueue()
     await desk.drain()
     assert await list_workers(desk.access) == []
+
+
+async def test_a_schedule_is_added_by_its_tasks_name_run_and_removed(desk: Desk) -> None:
+    request = named_request("works", [3], {}, {"priority": "high"})
+    added = await add_schedule(desk.access, "often", 60, request, overlap="skip")
+    assert (added.change, added.schedule.app, added.workers) == (ScheduleVerdict.ADDED, OPERATOR, ())
+    assert (await add_schedule(desk.access, "often", 60, request, overlap="skip")).change == "same"
+    book = schedule_book(desk.access)
+    first, again = await book.trigger("often"), await book.trigger("often")
+    assert (again.job_id, again.duplicate) == (first.job_id, True)
+    await desk.drain()
+    job = await read_job(desk.access, first.job_id)
+    assert (job.result, job.schedule, job.priority) == (3, "often", "high")
+    assert (await removable(desk.access, "often")).name == "often"
+    await book.remove("often")
+    assert await book.ls() == []
+
+
+async def test_who_leads_is_told_with_who_would(desk: Desk) -> None:
+    nobody = await read_leader(desk.access)
+    assert (nobody.worker, nobody.candidates, nobody.workers) == (None, (), 0)
+    async with AsyncExitStack() as ends:
+        first = await start_worker(ends, desk.app, queues={})
+        await wait_until(first.worker.leads, description="the first to lead")
+        second = await start_worker(ends, desk.app, queues={})
+
+        async def joined() -> bool:
+            return len((await read_leader(desk.access)).candidates) == 1
+
+        await wait_until(joined, description="the second to be a candidate")
+        led = await read_leader(desk.access)
+        assert (led.worker, led.candidates, led.workers) == (first.id, (second.id,), 2)
+        assert led.since is not None
+        assert led.lease_seconds is not None
+        standings = {
+            worker.id: (worker.leads, worker.candidate) for worker in await list_workers(desk.access)
+        }
+        assert standings == {first.id: (True, True), second.id: (False, True)}
+        await first.stop()
+        await wait_until(second.worker.leads, description="the second to lead")
+        assert (await read_leader(desk.access)).epoch > led.epoch
