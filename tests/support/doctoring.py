@@ -1,8 +1,13 @@
 """Asking the doctor, through the command line, and finding what it said of one thing."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from capelin.admin import open_access
+from capelin.admin.doctor import Finding, examine
+from capelin.settings import Settings
 
 
 class _Said(Protocol):
@@ -45,3 +50,13 @@ def diagnose(run: _Run, url: str, *words: str) -> Diagnosis:
     said = run("doctor", "--redis", url, "--json", *words)
     assert said.status in {0, 1}, said.err
     return Diagnosis(status=said.status, findings=json.loads(said.out)["findings"])
+
+
+def look(url: str, *only: str, **options: Any) -> list[Finding]:
+    """Ask the doctor without the command line; `options` are those of `examine`."""
+
+    async def main() -> list[Finding]:
+        async with open_access(url, prefix="capelin", settings=Settings()) as access:
+            return await examine(access, only=only, **options)
+
+    return asyncio.run(main())

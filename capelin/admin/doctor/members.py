@@ -56,8 +56,8 @@ async def owners(patient: Patient, report: Report) -> None:
         total = sum(shard.queue == queue for shard in served)
         report.warning(
             f"nobody waits on {len(of_queue)} of the {total} shards of queue {queue} "
-            f"({some([shard.shard for shard in of_queue])}), though "
-            f"{count(len(fleet.serving(queue)), 'worker')} of it live",
+            f"({some([shard.shard for shard in of_queue])}), though it has "
+            f"{count(len(fleet.serving(queue)), 'live worker')}",
             why="jobs there are found by probes only, later than they could be",
             do=f"capelin shards -q {queue}; look at the logs of its workers, and restart one that is blocked",
         )

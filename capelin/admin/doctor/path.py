@@ -11,7 +11,7 @@ from capelin.admin.doctor.words import redis_cli
 
 async def latency(patient: Patient, report: Report) -> None:
     """Time round trips to each server."""
-    for server in await patient.masters():
+    for server in patient.up:
         trips: list[float] = []
         for _ in range(patient.bounds.samples):
             begin = perf_counter()
@@ -39,7 +39,7 @@ async def clock(patient: Patient, report: Report) -> None:
     """Compare the servers' clocks with this machine's, and with each other's."""
     offsets: dict[str, float] = {}
     error = 0.0
-    for server in await patient.masters():
+    for server in patient.up:
         # The quickest of a few round trips says it best: the answer was made half way.
         best: tuple[float, float] | None = None
         for _ in range(3):

@@ -38,6 +38,7 @@ class Patient:
     Attributes:
         db: The database of the URL.
         login: The user of the URL, or None.
+        up: The servers that answered the greeting; whoever is missing is the business of one check.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Patient:
         self.bounds = bounds or Bounds()
         self.clock = clock
         self.connection, self.keys = access.connection, access.keys
+        self.up: list[str] = []
         self.book = ScheduleBook(access.connection, access.keys, access.settings)
         self._readings: dict[str, asyncio.Task[Any]] = {}
 
@@ -64,7 +66,7 @@ class Patient:
         await asyncio.gather(*self._readings.values(), return_exceptions=True)
 
     async def greet(self) -> None:
-        """See whether anybody is there.
+        """See who is there.
 
         Raises:
             Unreachable, RedisRefused: Nobody is, or we are not let in.
@@ -79,8 +81,9 @@ class Patient:
             except RedisRefused as refused:
                 if not refused.message.startswith("NOPERM"):
                     raise
-            return
-        raise Unreachable(url=self.connection.url, cause="; ".join(gone) or "no server holds data")
+            self.up.append(master)
+        if not self.up:
+            raise Unreachable(url=self.connection.url, cause="; ".join(gone) or "no server holds data")
 
     async def masters(self) -> list[str]:
         """Return the servers that hold data."""

@@ -15,7 +15,7 @@ _UNKNOWN, _CANNOT_ASK = -1, -2
 
 async def scripts(patient: Patient, report: Report) -> None:
     """Look whether scripts can be loaded and run: every step of a job is one."""
-    for server in await patient.masters():
+    for server in patient.up:
         try:
             sha = text(await patient.on(server, "SCRIPT", "LOAD", PROBE.text))
             await patient.on(server, "EVALSHA", sha, 0, "[]")
@@ -48,7 +48,7 @@ async def acl(patient: Patient, report: Report) -> None:
     wanted = needed(patient.connection.kind, db=patient.db)
     calls = [sample(words, patient.keys.prefix) for words in wanted]
     line = acl_line(user, prefix=patient.keys.prefix, kind=patient.connection.kind, db=patient.db)
-    for server in await patient.masters():
+    for server in patient.up:
         try:
             if patient.user is None:
                 sha = text(await patient.on(server, "SCRIPT", "LOAD", PROBE.text))

@@ -23,7 +23,7 @@ async def leader(patient: Patient, report: Report) -> None:
     else:
         able = [member.id for member in (await patient.fleet()).live if member.candidate]
         report.problem(
-            f"nobody leads the scheduler, and {count(len(active), 'schedule')} wait for it",
+            f"nobody leads the scheduler, with {count(len(active), 'schedule')} to fire",
             why="no tick is fired",
             do=f"{count(len(able), 'worker')} could lead and do not: look at their logs ({some(able, 3)})"
             if able
