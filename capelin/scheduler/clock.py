@@ -1,7 +1,7 @@
 """Redis's clock, as this process can tell it: what a reply said, and how long ago that was.
 
 Schedules go by Redis's clock, so that leaders on machines whose clocks differ mean the same moments. Between
-replies the monotonic clock counts on; each reply that came quickly sets it right.
+replies the monotonic clock counts on; each reply that came quickly sets it right. It is never ahead of Redis.
 """
 
 import time
@@ -43,8 +43,11 @@ class RedisClock:
             sent: When the call was sent (monotonic).
         """
         received = self.monotonic()
-        error = (received - sent) / 2
-        offset = now + 0.5 - (sent + received) * 500
+        # The script ran at some moment in between. Were it the first, Redis's clock is later by now: the last
+        # one counts, so that this clock may be late, by no more than the reply took, and is never early. A
+        # tick that fires early is wrong; one that fires late by a slow reply is not.
+        error = received - sent
+        offset = now - received * 1000
         jumped = self._offset is not None and abs(offset - self._offset) > (error + self._error) * 1000 + 1
         if self._offset is None or jumped or error <= self._error or received - self._heard > _WORTH:
             self._offset, self._error, self._heard = offset, error, received
