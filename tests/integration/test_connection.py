@@ -216,6 +216,71 @@ async def test_pop_of_no_lists_waits_its_time(connection: Connection) -> None:
     assert asyncio.get_running_loop().time() - started >= 0.049
 
 
+async def test_what_a_handler_takes_care_of_is_not_returned_and_the_wait_goes_on(
+    connection: Connection,
+) -> None:
+    lists, taken = ["{a}wake", "{b}wake"], list[str]()
+
+    def handle(name: str) -> asyncio.Future[None] | None:
+        if len(taken) == 3:
+            return None
+        taken.append(name)
+        return _done()
+
+    waiting = asyncio.create_task(connection.pop(lists, 4, handle=handle))
+    for number in range(4):
+        await connection.command("LPUSH", lists[number % 2], "1")
+    assert await waiting in lists
+    assert len(taken) == 3
+    for name in lists:
+        assert await connection.command("LLEN", name) == 0
+
+
+async def test_a_wait_goes_on_when_its_handler_says_so(connection: Connection) -> None:
+    told, busy = list[str](), asyncio.get_running_loop().create_future()
+
+    def handle(name: str) -> asyncio.Future[None]:
+        told.append(name)
+        return busy if len(told) == 1 else _done()
+
+    waiting = asyncio.create_task(connection.pop(["wake"], 4, handle=handle))
+    await connection.command("RPUSH", "wake", "1")
+    await wait_until(lambda: told == ["wake"], description="the first element to be handled")
+    await connection.command("RPUSH", "wake", "2")
+    await connection.command("PING")
+    assert await connection.command("LRANGE", "wake", 0, -1) == [b"2"]
+    busy.set_result(None)
+    await wait_until(lambda: told == ["wake"] * 2, description="the second element to be handled")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+
+
+async def test_a_wait_that_was_given_up_while_its_element_is_handled_pops_no_other(
+    connection: Connection,
+) -> None:
+    told, busy = list[str](), asyncio.get_running_loop().create_future()
+
+    def handle(name: str) -> asyncio.Future[None]:
+        told.append(name)
+        return busy
+
+    waiting = asyncio.create_task(connection.pop(["{a}left"], 4, handle=handle))
+    await connection.command("RPUSH", "{a}left", "1", "2")
+    await wait_until(lambda: told == ["{a}left"], description="the element to be handled")
+    waiting.cancel()
+    assert await connection.pop(["{a}stays"], 0.02) is None
+    busy.set_result(None)
+    assert await connection.pop(["{a}stays"], 0.02) is None
+    assert told == ["{a}left"]
+    assert await connection.command("LRANGE", "{a}left", 0, -1) == [b"2"]
+
+
+def _done() -> asyncio.Future[None]:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    return done
+
+
 async def test_elements_of_several_lists_come_one_a_call(connection: Connection) -> None:
     lists = [f"{{{letter}}}wake" for letter in "abcde"]
     waiting = asyncio.create_task(connection.pop(lists, 4))
