@@ -6,9 +6,9 @@ may be an increment behind.
 """
 
 import threading
-import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import Final
 
 from typing_extensions import override
@@ -31,12 +31,16 @@ _REASONS: Final = {
 }
 """Why jobs die, by what the DLQ says; whatever a task raised is ``failed``."""
 _COMPLETE: Final = OutcomeKind.COMPLETE.value
+_RECORDED: Final = Verdict.RECORDED
+_REPEATED: Final = Verdict.REPEATED
 _COUNTED_BY_KIND: Final = {
     OutcomeKind.RETRY.value: catalog.RETRIED,
     OutcomeKind.SNOOZE.value: catalog.SNOOZED,
     OutcomeKind.RETURN.value: catalog.RETURNED,
     OutcomeKind.PARK.value: catalog.PARKED,
 }
+_ENTRY: Final = slice(2, 15)
+"""Of a place: the ms of the entry's id, 13 digits from 2001 to 2286."""
 _ALWAYS_SHOWN: Final = (catalog.RETRIED, catalog.PARKED)
 
 
@@ -48,10 +52,6 @@ class _Spread:
     def __init__(self) -> None:
         self.counts = [0] * (len(BOUNDS) + 1)
         self.total = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(BOUNDS, value)] += 1
-        self.total += value
 
     def read(self) -> Histogram:
         return [*self.counts, self.total]
@@ -67,6 +67,9 @@ class _Cell:
         self.completed = 0
         self.run = _Spread()
         self.end_to_end = _Spread()
+
+
+_NOWHERE: Final = _Cell()
 
 
 class Tally(Meter):
@@ -91,17 +94,25 @@ class Tally(Meter):
         if not jobs:
             return
         queue = shard.queue
+        task = priority = ""
+        started: dict[str, int] = {}
+        wait = _Spread()
         for job in jobs:
-            cell = self._cell(queue, job.task)
-            priority = job.priority
-            cell.started[priority] = cell.started.get(priority, 0) + 1
+            # Most of a batch are of one task and one priority: what they share is looked up once.
+            if job.task != task:
+                task = job.task
+                started = self._cell(queue, task).started
+            if job.priority != priority:
+                priority = job.priority
+                wait = self._wait(queue, priority)
+            started[priority] = started.get(priority, 0) + 1
             if now is not None and job.token == 1:
-                wait = self._waits.get((queue, priority))
-                if wait is None:
-                    wait = self._waits[queue, priority] = _Spread()
-                wait.observe(max(0, now - _ready(job)) / 1000)
+                waited = (now - _ready(job)) / 1000
+                wait.counts[bisect_left(BOUNDS, waited)] += 1
+                if waited > 0:
+                    wait.total += waited
         if now is not None:
-            self._redis_ahead = now - time.monotonic() * 1000
+            self._redis_ahead = now - monotonic() * 1000
 
     @override
     def stole(self, shard: ShardKeys, jobs: Sequence[Delivery], now: int) -> None:
@@ -121,25 +132,33 @@ class Tally(Meter):
 
     @override
     def ended(self, start: Start) -> None:
-        if start.began is not None:
-            cell = self._cell(start.shard.queue, start.delivery.task)
-            cell.run.observe(time.monotonic() - start.began)
+        start.ended = monotonic()
 
     @override
     def recorded(
         self, shard: ShardKeys, outcomes: Sequence[tuple[Start, OutcomeRow]], verdicts: Sequence[Verdict]
     ) -> None:
         queue = shard.queue
-        now = time.monotonic() * 1000 + self._redis_ahead
+        now = monotonic() * 1000 + self._redis_ahead
+        task = ""
+        cell = _NOWHERE
         for (start, row), verdict in zip(outcomes, verdicts, strict=True):
-            if row.kind == _COMPLETE and (verdict is Verdict.RECORDED or verdict is Verdict.REPEATED):
-                job = start.delivery
-                cell = self._cell(queue, job.task)
+            job = start.delivery
+            if job.task != task:
+                task = job.task
+                cell = self._cell(queue, task)
+            if start.began is not None and start.ended is not None:
+                ran = start.ended - start.began
+                cell.run.counts[bisect_left(BOUNDS, ran)] += 1
+                cell.run.total += ran
+            if row.kind == _COMPLETE and (verdict is _RECORDED or verdict is _REPEATED):
                 cell.completed += 1
-                origin = _ready(job) if job.token == 1 else job.enqueued
-                cell.end_to_end.observe(max(0.0, now - origin) / 1000)
+                took = (now - (_ready(job) if job.token == 1 else job.enqueued)) / 1000
+                cell.end_to_end.counts[bisect_left(BOUNDS, took)] += 1
+                if took > 0:  # a clock that was set back must not make a sum fall
+                    cell.end_to_end.total += took
             else:
-                self._recorded(queue, start.delivery.task, row, verdict)
+                self._recorded(queue, task, row, verdict)
 
     def _recorded(self, queue: str, task: str, row: OutcomeRow, verdict: Verdict) -> None:
         if verdict is Verdict.STALE or verdict is Verdict.TORN:
@@ -207,6 +226,12 @@ class Tally(Meter):
             cell = cells[name] = _Cell()
         return cell
 
+    def _wait(self, queue: str, priority: str) -> _Spread:
+        wait = self._waits.get((queue, priority))
+        if wait is None:
+            wait = self._waits[queue, priority] = _Spread()
+        return wait
+
     def _count(self, metric: Metric, labels: Labels, by: float) -> None:
         if by:
             key = (metric.name, labels)
@@ -216,7 +241,4 @@ class Tally(Meter):
 
 def _ready(job: Delivery) -> int:
     """Return when a job that starts for the first time was ready to, ms: due, or else in its stream."""
-    if job.due is not None:
-        return job.due
-    _, _, entry = job.place.partition(":")
-    return int(entry.partition("-")[0])
+    return int(job.place[_ENTRY]) if job.due is None else job.due

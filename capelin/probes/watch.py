@@ -41,6 +41,17 @@ class Watch:
         if self._link is not None:
             self._link.set_inheritable(False)
 
+    @property
+    def address(self) -> Address:
+        """Where it listens.
+
+        Raises:
+            RuntimeError: It does not: its supervisor does.
+        """
+        if self._server is None:
+            raise RuntimeError("a supervisor answers for this process")
+        return self._server.address
+
     @asynccontextmanager
     async def over(self, worker: Worker) -> AsyncGenerator[None]:
         """Watch it while it works."""

@@ -48,6 +48,7 @@ class Start:
         stop: Why it was told to stop, if it was.
         pool: The slots it takes: ``loop``, ``thread`` or ``process``.
         began: When its coroutine began (``time.monotonic``), or None.
+        ended: When it was over, if somebody counts.
     """
 
     shard: ShardKeys
@@ -57,6 +58,7 @@ class Start:
     stop: Stop | None = None
     handle: "asyncio.Task[None] | None" = None
     began: float | None = None
+    ended: float | None = None
 
     @property
     def uid(self) -> str:
