@@ -69,6 +69,7 @@ class Worker:
     Attributes:
         id: This worker's id, new each time.
         started: Set once the worker takes jobs.
+        singletons: What it hosts, once it works; None if it hosts none.
         leads: Whether this worker leads the scheduler now; asked from any thread. ``cluster().is_leader``
             and ``current_job().is_leader`` answer with it.
         services: What runs on its event loop, once it has started.
@@ -121,7 +122,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._progressed = time.monotonic()
         self._slots: Slots | None = None
-        self._singletons: SingletonHost | None = None
+        self.singletons: SingletonHost | None = None
 
     @property
     def slots(self) -> Slots | None:
@@ -139,7 +140,7 @@ class Worker:
         back, and given up.
         """
         jobs = 0 if self._slots is None else self._slots.running
-        return jobs + (0 if self._singletons is None else self._singletons.hosting.left_behind)
+        return jobs + (0 if self.singletons is None else self.singletons.hosting.left_behind)
 
     def stop(self) -> None:
         """End cleanly; a second call hands back at once what still runs."""
@@ -206,7 +207,7 @@ class Worker:
             declare=standing.declare_again,
         )
         if self._stands and self._app.singletons:
-            self._singletons = SingletonHost(
+            self.singletons = SingletonHost(
                 self._app,
                 connection,
                 self.settings,
@@ -240,7 +241,7 @@ class Worker:
                 heartbeat=heartbeat,
                 grace=self.settings.grace,
                 hurry=self._hurry,
-                singletons=None if self._singletons is None else self._singletons.hosting,
+                singletons=None if self.singletons is None else self.singletons.hosting,
             )
         finally:
             for service in services:
@@ -303,7 +304,7 @@ class Worker:
         self.consumer.unpark(shard)
 
     def _new_heartbeat(self, layouts: Mapping[str, int], slots: Slots) -> Heartbeat:
-        consumer, singletons = self.consumer, self._singletons
+        consumer, singletons = self.consumer, self.singletons
         passengers: list[Passenger] = [self._standing.leadership] if self._stands else []
         if singletons is not None:
             passengers.append(singletons.candidacy)

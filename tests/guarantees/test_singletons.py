@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from capelin import Capelin
+from capelin import Capelin, Leader
 from capelin.jobs import Job
 from tests.conftest import OwnRedis
 from tests.guarantees.apps import hosting, recording
@@ -21,6 +21,7 @@ from tests.support.processes import ChildProcess, Processes
 from tests.support.resp import texts
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
+from tests.support.workers import QUICK, RunningWorker
 
 APP = "tests.guarantees.apps.hosting:app"
 STALL_AFTER = 0.5
@@ -264,3 +265,30 @@ async def test_a_host_that_is_stopped_says_goodbye_and_another_goes_on_while_its
     assert f"goodbye-{token}" in hosts.state("waiter")["marks"]
     await hosts.end()
     hosts.check_updates("waiter")
+
+
+async def test_in_an_outage_the_run_is_cancelled_before_another_may_begin_and_goes_on_after_it(
+    own_redis: OwnRedis, running_worker: RunningWorker
+) -> None:
+    server = own_redis()
+    app = Capelin(server.url, settings=QUICK)
+    saved: list[int] = []
+
+    @app.singleton(state=hosting.Marks, interval=0.02)
+    async def steady(leader: Leader[hosting.Marks]) -> None:
+        leader.state.n += 1
+        await leader.save()
+        saved.append(leader.state.n)
+
+    worker = await running_worker(app)
+    await wait_until(lambda: len(saved) > 3, description="some runs")
+    server.pause()
+    stopped = time.monotonic()
+    hosted = worker.worker.singletons
+    assert hosted is not None
+    await wait_until(lambda: not hosted.hosting.busy("steady"), description="the run to be over")
+    assert time.monotonic() - stopped < QUICK.lease_ttl + MARGIN
+    before = len(saved)
+    server.resume()
+    await wait_until(lambda: len(saved) > before + 3, description="it to go on")
+    assert saved == sorted(set(saved)), "an update was lost"
