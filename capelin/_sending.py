@@ -101,8 +101,8 @@ class Sender:
             self._check_size(request)
         patience = Patience(self._timeout)
         try:
-            if unknown := {request.queue for request in requests} - self._layouts.keys():
-                await self._open(unknown, patience)
+            if unknown := [request.queue for request in requests if request.queue not in self._layouts]:
+                await self._open(set(unknown), patience)
         except (Unreachable, RedisRefused) as error:
             return [error] * len(requests)
         results: Results = [_NOT_YET] * len(requests)

@@ -159,8 +159,7 @@ def deliveries(raw: Sequence[Any]) -> list[Delivery]:
     return [delivery(job) for job in raw]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
+class Taken(NamedTuple):
     """The reply of ``take``.
 
     Attributes:
