@@ -56,7 +56,7 @@ def _vacancy(screen: Screen, ticks: Ticks, kill: Kill, pulses: Mapping[int, Puls
     late = sum(seconds > _LATE for seconds in ticks.late)
     if late:
         ran = "tick" if late == 1 else "ticks"
-        screen.say(f"  {late} {ran} came late for it, by {ticks.late[-1]:.1f} s at most.")
+        screen.say(f"  {late} {ran} fired more than {_LATE:g} s late, {ticks.late[-1]:.1f} s at most.")
 
 
 def _by(ticks: Ticks) -> str:

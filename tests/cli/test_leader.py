@@ -76,8 +76,8 @@ def test_a_scheduler_alone_leads_and_fires_and_another_takes_over_when_it_ends(
     began = time.monotonic()
     first.terminate()
     assert first.wait_sync() == 0
-    assert time.monotonic() - began < 1.5
     second.wait_for_line_sync("leads the scheduler")
+    assert time.monotonic() - began < 3, "it waited for the end of the lease, 4 s away at least"
     before = fired()
     wait_until_sync(lambda: fired() > before, description="the next leader to fire")
     assert leader(run)["candidates"] == []
