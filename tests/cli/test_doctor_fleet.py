@@ -219,6 +219,17 @@ def test_a_queue_of_a_newer_release_and_a_broken_one_hide_no_other(
     assert not any("queue a" in what for _, what in found.of("unserved"))
 
 
+def test_a_member_of_another_release_is_noted(run: Run, redis_server: RedisServer) -> None:
+    join(redis_server)
+    redis_server.command("HSET", KEYS.fleet_members, "host-9-new", '{"queues": 3}')
+    found = diagnose(run, redis_server.url, "--only", "members", "--strict")
+    assert found.status == 0
+    assert found.of("members") == [
+        ("note", "1 member with a record that cannot be read: host-9-new"),
+        ("ok", "1 live worker with 10 slots"),
+    ]
+
+
 def test_a_schedule_that_nobody_fires(run: Run, shop: Any, do: Do, redis_server: RedisServer) -> None:
     async def work() -> None:
         await shop.app.schedule("digest", 60, shop.greet.job("Ada"))
@@ -226,8 +237,8 @@ def test_a_schedule_that_nobody_fires(run: Run, shop: Any, do: Do, redis_server:
         await shop.app.schedules.pause("asleep")
 
     do(work)
-    checks = ("--only", "schedules", "--only", "leader")
-    found = diagnose(run, redis_server.url, *checks)
+    checks = ("--only", "schedules")
+    found = diagnose(run, redis_server.url, *checks, "--only", "leader")
     assert found.status == 1
     assert found.of("leader") == [
         ("problem", "nobody leads the scheduler, with 1 schedule to fire"),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_what_a_restart_would_lose_is_said(run: Run, patient: RedisServer, confi
 
     config("appendfsync", "everysec")
     server = f"127.0.0.1:{patient.port}"
-    fine = f"append-only file on {server}, appendfsync everysec; a crash loses about 1 s at most"
+    fine = f"append-only file on {server}, appendfsync everysec; a crash loses the last second or two"
     assert seen() == ("ok", fine)
     config("appendfsync", "no")
     assert seen()[0] == "warning"
@@ -116,6 +117,42 @@ def test_a_redis_without_maxmemory_is_noted(patient: RedisServer, config: Config
     assert (found.severity, found.what.partition(":")[0]) == ("note", "no maxmemory")
     patient.command(*found.advice.partition(",")[0].partition(f"-p {patient.port} ")[2].split())
     assert look(patient.url, "memory")[0].severity == "ok"
+
+
+def test_a_snapshot_that_fails_is_a_problem(patient: RedisServer) -> None:
+    folder = Path(texts(patient.command("CONFIG", "GET", "dir"))[1]) / "dump.rdb"
+    folder.mkdir()  # a snapshot cannot take its place
+
+    def save(outcome: str) -> None:
+        patient.command("BGSAVE", "SCHEDULE")
+        wait_until_sync(
+            lambda: (
+                patient.info("persistence")["rdb_last_bgsave_status"] == outcome
+                and patient.info("persistence")["rdb_bgsave_in_progress"] == "0"
+            ),
+            description=f"a snapshot to end {outcome}",
+        )
+
+    try:
+        save("err")
+        found = look(patient.url, "persistence")
+        assert [one.severity for one in found] == ["ok", "problem"]
+        assert found[1].what == f"the last snapshot failed on 127.0.0.1:{patient.port}"
+    finally:
+        folder.rmdir()
+    save("ok")
+    assert [one.severity for one in look(patient.url, "persistence")] == ["ok"]
+
+
+def test_scripts_that_somebody_makes_up_are_seen(patient: RedisServer) -> None:
+    assert [one.severity for one in look(patient.url, "scripts")] == ["ok"]
+    with patient.connect() as redis:
+        redis.pipeline(*(("SCRIPT", "LOAD", f"return {number}") for number in range(1001)))
+        found = look(patient.url, "scripts")
+        assert [one.severity for one in found] == ["ok", "warning"]
+        assert f"127.0.0.1:{patient.port} keeps 1,00" in found[1].what
+        redis(*found[1].advice.rpartition(f"-p {patient.port} ")[2].partition(" frees")[0].split())
+    assert [one.severity for one in look(patient.url, "scripts")] == ["ok"]
 
 
 def test_connections_that_run_out_are_seen(patient: RedisServer, config: Config) -> None:

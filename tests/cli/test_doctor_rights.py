@@ -252,6 +252,18 @@ def test_what_a_user_may_not_look_at_is_said_once_and_hides_nothing(run: Run, se
     assert " ".join(said.out.split()).count("no permissions to run the 'info' command") == 1
 
 
+def test_with_the_rights_that_its_page_lists_the_doctor_can_look_at_everything(
+    run: Run, server: RedisServer
+) -> None:
+    url = admit(server)
+    page = (PACKAGE.parent / "docs" / "doctor.md").read_text(encoding="utf-8")
+    [listed] = [line for line in page.splitlines() if line.startswith("+info ")]
+    server.command("ACL", "SETUSER", USER, *(word for word in listed.split() if word.startswith("+")))
+    found = diagnose(run, url, "--user", USER)
+    assert not [one for one in found.findings if "could not be looked at" in one["what"]]
+    assert refused(server) == []
+
+
 def test_acl_prints_the_line_alone(run: Run, server: RedisServer) -> None:
     said = run("doctor", "--acl", "--prefix", "shop", "--user", "web", "--redis", server.url)
     assert said.out == acl_line("web", prefix="shop") + "\n"

@@ -19,11 +19,16 @@ _CROWDED = 0.8
 
 async def version(patient: Patient, report: Report) -> None:
     """Look whether the server can run the scripts."""
-    found: dict[str, list[str]] = {}
-    for server, info in (await patient.servers()).infos.items():
-        fork = next((f"{name} {info[key]}" for key, name in _FORKS.items() if key in info), "")
+    judge_versions((await patient.servers()).infos, report)
+
+
+def judge_versions(infos: Mapping[str, Mapping[str, str]], report: Report) -> None:
+    """Write what servers, each with its ``INFO``, say of their versions."""
+    found: set[str] = set()
+    for server, info in infos.items():
         known = info.get("redis_version", "?")
-        found.setdefault(fork or known, []).append(server)
+        fork = next((f"{name} {info[key]}" for key, name in _FORKS.items() if key in info), "")
+        found.add(fork or known)
         if _numbers(known) < OLDEST:
             report.problem(
                 f"Redis {known} on {server} is older than 6.2",
@@ -32,13 +37,12 @@ async def version(patient: Patient, report: Report) -> None:
             )
         elif fork:
             report.note(
-                f"{fork} on {server}, which says that it speaks as Redis {known} does",
+                f"{fork} on {server}, which says that it does what Redis {known} does",
                 why=f"capelin is tested with Redis {TESTED}",
             )
-        elif not known.startswith(TESTED):
-            report.ok(f"Redis {known} on {server}; capelin is tested with {TESTED}")
         else:
-            report.ok(f"Redis {known} on {server}")
+            tested = "" if known.startswith(f"{TESTED}.") else f"; capelin is tested with {TESTED}"
+            report.ok(f"Redis {known} on {server}{tested}")
     if len(found) > 1:
         report.warning(
             f"servers of different versions: {', '.join(sorted(found))}",
@@ -99,7 +103,7 @@ def _persistence_of(server: str, info: Mapping[str, str], config: Mapping[str, s
                 do=f"{redis_cli(server)} CONFIG SET appendfsync everysec, and the same in redis.conf",
             )
             return
-        loses = {"always": "; a crash loses nothing", "everysec": "; a crash loses about 1 s at most"}
+        loses = {"always": "; a crash loses nothing", "everysec": "; a crash loses the last second or two"}
         report.ok(f"append-only file on {server}, appendfsync {sync}{loses.get(sync, '')}")
         return
     if "save" not in config:
@@ -153,11 +157,12 @@ async def memory(patient: Patient, report: Report) -> None:
             )
         else:
             report.ok(seen)
-        _fragmentation(server, info, used, report)
+        judge_fragmentation(server, info, report)
 
 
-def _fragmentation(server: str, info: Mapping[str, str], used: float, report: Report) -> None:
-    ratio = number(info, "mem_fragmentation_ratio")
+def judge_fragmentation(server: str, info: Mapping[str, str], report: Report) -> None:
+    """Write whether a server takes clearly more memory than its data, or less: then it is swapped out."""
+    used, ratio = number(info, "used_memory"), number(info, "mem_fragmentation_ratio")
     if used < _ENOUGH_TO_MATTER:
         return
     if ratio > _FRAGMENTED:

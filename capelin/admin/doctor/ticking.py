@@ -27,7 +27,7 @@ async def leader(patient: Patient, report: Report) -> None:
             why="no tick is fired",
             do=f"{count(len(able), 'worker')} could lead and do not: look at their logs ({some(able, 3)})"
             if able
-            else "start one that may lead: capelin worker APP, or capelin scheduler APP",
+            else "start one that may: capelin worker APP (without --no-scheduler), or capelin scheduler APP",
         )
 
 
