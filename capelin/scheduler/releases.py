@@ -36,7 +36,7 @@ log = structlog.get_logger("capelin.scheduler")
 
 GONE_FOR = 60.0
 """Seconds without a worker after which a release leaves the field to an older one."""
-_LOOK_EVERY = GONE_FOR / 4
+_LOOK_EVERY = 15.0
 _SOON = 0.25
 _FORGOTTEN_AFTER = 3600.0
 _RETIRED_FOR = 7 * 86400 * 1000
@@ -109,6 +109,11 @@ class Choice:
         """Return for how many seconds a release has had no worker, as far as is known here."""
         return self._clock() - self._seen.get(release, self._clock())
 
+    def next_change(self) -> float:
+        """Return in how many seconds the next of the releases that are gone has been gone for long enough."""
+        left = (GONE_FOR - self.gone_for(release) for release in self._seen)
+        return min((seconds for seconds in left if 0 < seconds < GONE_FOR), default=GONE_FOR)
+
     def decide(self, app: str, first_seen: Mapping[str, int], live: set[str]) -> str | None:
         """Return the release of an app that counts, or None: nothing is to be changed for now.
 
@@ -147,6 +152,7 @@ class Releases:
         self._timetable = Timetable(connection, keys)
         self._choice = Choice(clock)
         self._applied: dict[str, str] = {}
+        self._said: set[str] = set()
         self._looked_at: Mapping[str, tuple[str, str]] | None = None
         self._look_again = 0.0
         self._patience = _SOON
@@ -172,15 +178,18 @@ class Releases:
             first_seen = {digest: one.first for (name, digest), one in known.items() if name == app}
             living = {digest for name, digest in live if name == app}
             chosen = self._choice.decide(app, first_seen, living)
-            if chosen is not None and self._applied.get(app) != chosen:
-                await self._apply(epoch, known[app, chosen].declaration)
+            if chosen is None or self._applied.get(app) == chosen:
+                continue
+            # One whose names are another app's is tried again: they may be given up.
+            if await self._apply(epoch, known[app, chosen].declaration):
                 self._applied[app] = chosen
         await self._forget(known, live)
         await self._purge(epoch)
         self._looked_at = dict(members)
         # Who was asked answers soon; who never does is asked ever more rarely.
         self._patience = min(2 * self._patience, _LOOK_EVERY) if unknown else _SOON
-        self._look_again = self._clock() + (self._patience if unknown else _LOOK_EVERY)
+        wait = self._patience if unknown else _LOOK_EVERY
+        self._look_again = self._clock() + min(wait, self._choice.next_change())
 
     async def _declared(self) -> dict[tuple[str, str], Known]:
         flat = await self._connection.command("HGETALL", self._keys.schedules_declared)
@@ -201,7 +210,9 @@ class Releases:
         await inbox.post_many(self._connection, self._keys, unknown, inbox.Kind.DECLARE)
         return bool(unknown)
 
-    async def _apply(self, epoch: int, declared: Declaration) -> None:
+    async def _apply(self, epoch: int, declared: Declaration) -> bool:
+        """Put a release's schedules in place; return whether all of them could be."""
+        complete = True
         for begin in range(0, len(declared.schedules), _AT_ONCE):
             rows = declared.schedules[begin : begin + _AT_ONCE]
             changed = await self._run(
@@ -214,7 +225,8 @@ class Releases:
                     schedules=rows,
                 )
             )
-            self._say(declared.app, rows, changed)
+            self._say(declared, rows, changed)
+            complete = complete and ScheduleVerdict.TAKEN not in changed.verdicts
         names = {row.name for row in declared.schedules}
         _, entries = await self._timetable.read()
         left = [
@@ -229,18 +241,21 @@ class Releases:
         for name in left:
             log.info("a schedule has left the code; it is retired", schedule=name, app=declared.app)
         await self._retire_singletons(declared)
+        self._said.add(declared.key)
+        return complete
 
-    def _say(self, app: str, rows: Iterable[NewSchedule], changed: Changed) -> None:
+    def _say(self, declared: Declaration, rows: Iterable[NewSchedule], changed: Changed) -> None:
         for row, verdict, owner in zip(rows, changed.verdicts, changed.taken_by, strict=True):
             if verdict is ScheduleVerdict.TAKEN:
-                log.error(
+                say = log.debug if declared.key in self._said else log.error
+                say(
                     "a schedule's name belongs to another app; give it another (name=...)",
                     schedule=row.name,
-                    app=app,
+                    app=declared.app,
                     owner=owner,
                 )
             elif verdict is not ScheduleVerdict.SAME:
-                log.info("a schedule is in place", schedule=row.name, app=app, change=verdict.value)
+                log.info("a schedule is in place", schedule=row.name, app=declared.app, change=verdict.value)
 
     async def _retire_singletons(self, declared: Declaration) -> None:
         flat = await self._connection.command("HGETALL", self._keys.singletons)
