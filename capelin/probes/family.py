@@ -13,7 +13,7 @@ from capelin.metrics.figures import Figures
 from capelin.probes.answers import Check, Question
 from capelin.workers.child import WorkerProcess
 
-_PATIENCE: Final = 4.0
+_PATIENCE: Final = 3.0
 _STARTS_FOR: Final = 60.0
 
 

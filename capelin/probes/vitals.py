@@ -145,9 +145,9 @@ class Vitals:
         return Check(name="event_loop", ok=True)
 
     def _services(self) -> Check:
-        ended = [task.get_name() for task in self._worker.services if task.done()]
-        if ended and not self._worker.stopping:
-            return Check(name="services", ok=False, detail=f"ended: {', '.join(ended)}")
+        failure = self._worker.failure
+        if failure is not None:
+            return Check(name="services", ok=False, detail=f"{failure}; the worker ends")
         return Check(name="services", ok=True)
 
     def _consumer(self) -> Check:

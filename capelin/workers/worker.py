@@ -135,6 +135,11 @@ class Worker:
         return self._stopping.is_set()
 
     @property
+    def failure(self) -> BaseException | None:
+        """Why it ends though nobody told it to."""
+        return self._failure
+
+    @property
     def leftovers(self) -> int:
         """Once it has ended: jobs and singletons whose code goes on, since it heeds nothing. They were handed
         back, and given up.
@@ -373,7 +378,7 @@ class Worker:
         finally:
             stop.cancel()
         for service in services:
-            if service.done() and not service.cancelled() and (error := service.exception()) is not None:
+            if service.done() and (error := _why_ended(service)) is not None:
                 self._died(error)
 
     def _died(self, error: BaseException) -> None:
@@ -385,6 +390,12 @@ class Worker:
         while True:
             self._progressed = time.monotonic()
             await asyncio.sleep(_TICK)
+
+
+def _why_ended(service: "asyncio.Task[None]") -> BaseException | None:
+    if service.cancelled():
+        return RuntimeError(f"{service.get_name()} was cancelled, and not by the worker")
+    return service.exception()
 
 
 def _leads_nothing() -> bool:
