@@ -47,7 +47,7 @@ def join(server: RedisServer, **what: Any) -> str:
 
 
 def test_an_empty_redis_has_nothing_wrong_with_its_fleet(run: Run, redis_url: str) -> None:
-    found = diagnose(run, redis_url, "--skip", "persistence", "--strict")
+    found = diagnose(run, redis_url, "--skip", "persistence", "--skip", "latency", "--strict")
     assert found.status == 0, found.findings
     assert found.of("members") == [("ok", "0 live workers with 0 slots")]
 
@@ -217,6 +217,17 @@ def test_a_queue_of_a_newer_release_and_a_broken_one_hide_no_other(
     assert seen[2].startswith("1 shard cannot be read: c:4 (")
     assert any("queue d: 1 job" in what for _, what in found.of("unserved"))
     assert not any("queue a" in what for _, what in found.of("unserved"))
+
+
+def test_a_schedule_that_only_a_newer_release_can_read(
+    run: Run, shop: Any, do: Do, redis_server: RedisServer
+) -> None:
+    do(lambda: shop.app.schedule("digest", 60, shop.greet.job("Ada")))
+    item = json.loads(str(redis_server.command("HGET", KEYS.schedules_items, "digest")))
+    item["def"] = '{"from the": "future"}'
+    redis_server.command("HSET", KEYS.schedules_items, "digest", json.dumps(item))
+    found = diagnose(run, redis_server.url, "--only", "schedules")
+    assert found.of("schedules") == [("warning", "schedule digest cannot be read")]
 
 
 def test_a_member_of_another_release_is_noted(run: Run, redis_server: RedisServer) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from tests.support.proxy import RedisProxy, mentions
 from tests.support.resp import texts
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until_sync
+
+BUSY = ("--skip", "latency")
+"""On a machine that runs other tests beside this one, round trips may well stall."""
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +55,10 @@ class Config:
 
 
 def test_a_redis_as_it_should_be_has_neither_problem_nor_warning(run: Run, patient: RedisServer) -> None:
-    found = diagnose(run, patient.url, "--strict")
+    found = diagnose(run, patient.url, *BUSY, "--strict")
     assert found.status == 0, found.findings
     assert {one["severity"] for one in found.findings} == {"ok", "note"}
-    assert {one["check"] for one in found.findings} == {check.name for check in CHECKS}
+    assert {one["check"] for one in found.findings} == {check.name for check in CHECKS} - {"latency"}
     assert found.of("persistence") == [
         ("ok", f"append-only file on 127.0.0.1:{patient.port}, appendfsync always; a crash loses nothing")
     ]
@@ -103,12 +107,31 @@ def test_what_a_restart_would_lose_is_said(run: Run, patient: RedisServer, confi
 def test_memory_that_fills_up_is_seen_before_it_is_full(
     patient: RedisServer, config: Config, part: float, severity: str
 ) -> None:
+    patient.command("SETRANGE", "ballast", 20_000_000, "x")  # beside which connections come and go
     used = int(patient.info("memory")["used_memory"])
     config("maxmemory", str(int(used / part)))
     [found] = look(patient.url, "memory")
+    patient.command("UNLINK", "ballast")
     assert found.severity == severity, found
     assert f"127.0.0.1:{patient.port}, " in found.what
     assert "% of maxmemory (" in found.what
+
+
+def test_a_redis_that_is_full_can_be_looked_at(run: Run, patient: RedisServer, config: Config) -> None:
+    config("maxmemory", "1")
+    found = diagnose(run, patient.url, *BUSY)
+    assert found.status == 1
+    assert [one["check"] for one in found.findings if one["severity"] == "problem"] == ["memory"]
+    assert not [one for one in found.findings if "could not be looked at" in one["what"]]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_command_that_was_renamed_away_is_named(run: Run, tmp_path: Path) -> None:
+    renames = tmp_path / "renames.conf"
+    renames.write_text("rename-command BLPOP HIDDEN\n", encoding="utf-8")
+    with RedisServer(config={"include": str(renames)}) as server:
+        found = diagnose(run, server.url, "--only", "acl").worst("acl")
+    assert (found["severity"], found["what"]) == ("problem", f"127.0.0.1:{server.port} has no BLPOP")
 
 
 def test_a_redis_without_maxmemory_is_noted(patient: RedisServer, config: Config) -> None:
@@ -157,12 +180,13 @@ def test_scripts_that_somebody_makes_up_are_seen(patient: RedisServer) -> None:
 
 def test_connections_that_run_out_are_seen(patient: RedisServer, config: Config) -> None:
     assert look(patient.url, "clients")[0].severity == "ok"
-    config("maxclients", "3")
-    with patient.connect() as first, patient.connect() as second:
-        assert (first("PING"), second("PING")) == ("PONG", "PONG")
+    config("maxclients", "20")
+    with ExitStack() as stack:
+        for _ in range(15):
+            assert stack.enter_context(patient.connect())("PING") == "PONG"
         [found] = look(patient.url, "clients")
     assert found.severity == "warning"
-    assert found.what == f"3 connections on 127.0.0.1:{patient.port} of 3"
+    assert found.what.endswith(f" connections on 127.0.0.1:{patient.port} of 20")
 
 
 def test_a_slow_way_to_redis_is_measured(patient: RedisServer) -> None:
@@ -253,7 +277,7 @@ def test_what_is_typed_wrong_is_told(run: Run, patient: RedisServer) -> None:
 def test_it_fits_80_columns_and_the_worst_comes_first(run: Run, patient: RedisServer, config: Config) -> None:
     config("maxmemory-policy", "volatile-ttl")
     config("appendfsync", "no")
-    said = run("doctor", "--redis", patient.url)
+    said = run("doctor", "--redis", patient.url, *BUSY)
     assert said.status == 1
     assert all(len(line) <= COLUMNS and line == line.rstrip() for line in said.lines), said.out
     heads = [line.split() for line in said.lines if line and not line.startswith(" ")]
@@ -261,12 +285,12 @@ def test_it_fits_80_columns_and_the_worst_comes_first(run: Run, patient: RedisSe
     assert ranks == sorted(ranks, reverse=True)
     assert heads[0] == ["problem", "eviction"]
     assert heads[1] == ["warning", "persistence"]
-    assert said.lines[-1].startswith("24 checks: ")
+    assert said.lines[-1].startswith(f"{len(CHECKS) - 1} checks: ")
     assert said.lines[-1].endswith(" 1 warning, 1 problem.")
 
 
 def test_a_cluster_with_slots_that_nobody_serves(run: Run, own_cluster: OwnCluster) -> None:
-    cluster = own_cluster(node_timeout=1)
+    cluster = own_cluster()
     whole = diagnose(run, cluster.url, "--only", "cluster", "--only", "replicas", "--only", "scripts")
     assert whole.of("cluster") == [("ok", "all 16,384 slots served by 3 masters, 3 nodes")]
     assert {severity for severity, _ in whole.of("replicas")} == {"warning"}
