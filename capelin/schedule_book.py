@@ -231,7 +231,7 @@ class ScheduleBook:
         entry = await self.timetable.get(name)
         if entry.schedule is None:
             raise ScheduleExists(name=name, why="a newer release wrote it; upgrade this process")
-        request, described = replace(entry.schedule.job_of(0), at=None), entry.schedule.described
+        request, described = entry.schedule.run(), entry.schedule.described
         sender = Sender(
             self._connection,
             self._keys,

@@ -126,14 +126,20 @@ class Schedule:
         """Text that differs when it ticks at other moments."""
         return _json({**self.timing.to_json(), "start": self.start, "end": self.end})
 
+    def run(self) -> JobRequest[Any]:
+        """Return what a run enqueues that is not a tick's."""
+        request = replace(self.request, schedule=self.name)
+        if self.overlap is Overlap.ALLOW:
+            return request
+        mode = OnDuplicate.KEEP if self.overlap is Overlap.SKIP else OnDuplicate.FOLLOW
+        return replace(request, dedupe_key=self.key, on_duplicate=mode, shard_key=None)
+
     def job_of(self, tick: int) -> JobRequest[Any]:
         """Return what a tick enqueues. It is the same whoever asks, so that it can be sent again."""
-        request = replace(self.request, schedule=self.name)
-        if self.overlap is not Overlap.ALLOW:
-            mode = OnDuplicate.KEEP if self.overlap is Overlap.SKIP else OnDuplicate.FOLLOW
-            request = replace(request, dedupe_key=self.key, on_duplicate=mode, shard_key=None)
-        elif request.shard_key is None:
-            request = replace(request, shard_key=self.key)
+        request = self.run()
+        if request.dedupe_key is None and request.shard_key is None:
+            # Runs spread over the shards, and so over the fleet; whoever sends a tick again finds the same.
+            request = replace(request, shard_key=f"{self.key}:{tick}")
         if self.jitter:
             share = zlib.crc32(f"{self.name}:{tick}".encode()) % (self.jitter + 1)
             request = replace(request, at=tick + share)
@@ -141,7 +147,7 @@ class Schedule:
 
     @property
     def key(self) -> str:
-        """What keeps its runs together: in one shard, and apart if they may not overlap."""
+        """What keeps its runs apart if they may not overlap."""
         return f"schedule:{self.name}"
 
     def uid_of(self, tick: int) -> str:

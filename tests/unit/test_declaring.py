@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from capelin._sending import placing_key
 from capelin.app import Capelin
 from capelin.errors import CapelinError, InvalidArguments, InvalidName, InvalidOption, InvalidTask
+from capelin.keys import shard_of
 from capelin.options import TaskOptions
 from capelin.priority import Priority
 from capelin.requests import OnDuplicate
@@ -138,6 +140,15 @@ class TestTicks:
         assert max(late) <= 10_000
         assert max(late) - min(late) > 9_000, "it is spread over all of it"
         assert schedule.job_of(TICK) == schedule.job_of(TICK)
+
+    def test_runs_spread_over_the_shards_and_a_tick_always_has_the_same(self, app: Capelin[None]) -> None:
+        @app.every(60)
+        async def spread() -> None: ...
+
+        schedule = only(app)
+        keys = [placing_key(schedule.job_of(TICK + 60_000 * n)) or "" for n in range(100)]
+        assert {shard_of(key, 8) for key in keys} == set(range(8))
+        assert placing_key(schedule.job_of(TICK)) == keys[0]
 
     def test_runs_that_may_not_overlap_share_a_dedupe_key(self, app: Capelin[None]) -> None:
         @app.every(60, overlap="skip")
