@@ -162,7 +162,7 @@ class TestTrust:
     ) -> None:
         began = time.monotonic()
         held = await brief_house.host(waiting(brief_house), on_lose_leadership=goodbye(brief_house))
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert time.monotonic() - began >= 0.95 * TTL - 0.01
         assert brief_house.said == ["runs", ("ended", False), ("goodbye", "refused")]
         assert await state(brief_house) is None
@@ -182,7 +182,7 @@ class TestTrust:
         await wait_until(partial(is_over, first + 0.05), description="the timer to have looked")
         assert house.said == ["runs"]
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
 
     async def test_a_hold_of_an_older_epoch_is_not_trusted_by_the_next_ones_lease(self, house: House) -> None:
         held = await house.host(waiting(house))
@@ -191,7 +191,7 @@ class TestTrust:
         assert not held.hold.held
         with pytest.raises(LeadershipLost):
             await held.hold.save(b"{}")
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert ("ended", False) in house.said
 
 
@@ -204,7 +204,7 @@ class TestEnds:
         held = await house.host(waiting(house), on_lose_leadership=goodbye(house))
         await house.heard("runs")
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said == ["runs", ("ended", True), ("goodbye", "saved"), "released"]
         assert house.released == [("s", held.hold.epoch)]
         assert await state(house) == b'{"n":-1}'
@@ -216,7 +216,7 @@ class TestEnds:
         held = await house.host(waiting(house), on_lose_leadership=goodbye(house))
         await house.heard("runs")
         held.end(End.LOST)  # the fence of Redis would still let it write
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said == ["runs", ("ended", False), ("goodbye", "refused")]
         assert await state(house) is None
 
@@ -234,7 +234,7 @@ class TestEnds:
         await house.heard("goodbye", True)
         held.end(End.LOST)
         left.set()
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said[-1] == ("goodbye", False)
         assert house.released == []
 
@@ -252,7 +252,7 @@ class TestEnds:
         await house.heard("runs")
         await house.depose()
         deposed.set()
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said == ["runs", ("goodbye", "refused")]
         assert not [line for line in logged if line["log_level"] in {"error", "critical"}]
 
@@ -269,7 +269,7 @@ class TestEnds:
         held = await house.host(body)
         await house.heard("runs", True)
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said == [("runs", True), "released"]
         [line] = [line for line in logged if line["event"] == "a singleton failed while it was being stopped"]
         assert str(line["exc_info"]) == "torn away"
@@ -283,7 +283,7 @@ class TestEnds:
         held = await house.host(body)
         await house.heard("runs", True)
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said == [("runs", True), "released"]
         assert not held.running
 
@@ -305,11 +305,41 @@ class TestEnds:
         held = await house.host(body)
         await house.heard("runs")
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         [line] = [line for line in logged if "does not heed" in line["event"]]
         assert (line["log_level"], line["seconds"]) == ("error", 0.2)
         assert held.running
         assert house.said == ["runs", "released"]
+        enough.set()
+        await held.code_done()
+        assert house.said[-1] == "refused"
+        assert await state(house) is None
+
+    async def test_code_that_is_left_behind_saves_nothing_though_its_lease_could_not_be_given_up(
+        self, house: House, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        enough = asyncio.Event()
+
+        async def unreachable(name: str, epoch: int) -> None:
+            house.say("tried", name, epoch)
+            raise Unreachable(url="redis://x", cause="gone")
+
+        async def body(leader: Leader[Count]) -> None:
+            house.say("runs")
+            while not enough.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await enough.wait()
+            for write in (leader.save, leader.heartbeat):
+                with pytest.raises(LeadershipLost):
+                    await write()
+            house.say("refused")
+
+        monkeypatch.setattr(house, "release", unreachable)
+        held = await house.host(body)
+        await house.heard("runs")
+        held.end(End.LEFT)
+        await asyncio.wait_for(held.task, 20)
+        assert house.leases.holds("s"), "what would let it write"
         enough.set()
         await held.code_done()
         assert house.said[-1] == "refused"
@@ -328,7 +358,7 @@ class TestEnds:
         held = await house.host(waiting(house), on_lose_leadership=hook)
         await house.heard("runs")
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         await held.code_done()
         assert sorted(map(str, house.said[-2:])) == ["cancelled", "released"]
         assert any("takes too long" in line["event"] for line in logged)
@@ -342,7 +372,7 @@ class TestEnds:
         held = await house.host(waiting(house), on_lose_leadership=hook)
         await house.heard("runs")
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said[-1] == "released"
         [line] = [line for line in logged if line["event"] == "on_lose_leadership failed"]
         assert str(line["exc_info"]) == "s"
@@ -357,7 +387,7 @@ class TestEnds:
         held = await house.host(body, on_lose_leadership=goodbye(house), lose_timeout=60)
         await house.heard("runs", True)
         held.hurry()
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         await held.code_done()
         assert house.said == [("runs", True), "released"]
 
@@ -372,7 +402,7 @@ class TestEnds:
         held = await house.host(waiting(house))
         await house.heard("runs")
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said[-1] == ("tried", "s", held.hold.epoch)
         assert any("ends by itself" in line["event"] for line in logged)
 
@@ -396,7 +426,7 @@ class TestRuns:
         held = await house.host(body, on_become_leader=hook)
         await house.heard("runs", 7)
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said[:4] == [("became", 4), ("runs", 5), ("runs", 6), ("runs", 7)]
 
     async def test_a_failing_on_become_leader_is_tried_again_before_any_run(
@@ -416,7 +446,7 @@ class TestRuns:
         held = await house.host(body, on_become_leader=hook)
         await house.heard("runs", True)
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert house.said[:4] == [("became", True)] * 3 + [("runs", True)]
 
     async def test_pauses_between_failures_double_and_begin_anew_after_a_run_that_returned(
@@ -444,7 +474,7 @@ class TestRuns:
         held = await house.host(body)
         await house.heard("done", True)
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         assert pauses == [1, 2, 4, 1, 2]
         counted = await house.connection.command("HMGET", KEYS.lease_state("s"), "runs", "failures")
         assert [int(value) for value in counted] == [2, 5]
@@ -470,7 +500,7 @@ class TestRuns:
         held = await house.host(body)
         await house.heard("again")
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
         failures = await house.connection.command("HGET", KEYS.lease_state("s"), "failures")
         assert int(failures) == 1
 
@@ -489,7 +519,7 @@ class TestRuns:
         held = await house.host(body)
         await house.heard("again")
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
 
     async def test_an_initial_state_that_cannot_be_made_is_a_failure_that_is_tried_again(
         self, house: House, monkeypatch: pytest.MonkeyPatch
@@ -509,4 +539,4 @@ class TestRuns:
         held = await house.host(body, initial=initial)
         await house.heard("runs", 9)
         held.end(End.LEFT)
-        await held.task
+        await asyncio.wait_for(held.task, 20)
