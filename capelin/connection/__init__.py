@@ -21,8 +21,9 @@ reply, and it never sends anything twice unless the server said that it did not 
 """
 
 from capelin.connection.base import Connection, connect
+from capelin.connection.delivery import pack_once
 from capelin.connection.pipeline import Pipeline
 from capelin.connection.subscribing import Subscription
 from capelin.connection.urls import check_url, hide_password
 
-__all__ = ["Connection", "Pipeline", "Subscription", "check_url", "connect", "hide_password"]
+__all__ = ["Connection", "Pipeline", "Subscription", "check_url", "connect", "hide_password", "pack_once"]

@@ -7,12 +7,14 @@ call did not run, so exactly those calls are sent again. Nothing else is ever se
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from capelin.connection.refusals import Refusal
 from capelin.connection.wire import Command, Wire, pack
 from capelin.errors import Unreachable
 from capelin.lua.call import Call, Script
+
+T = TypeVar("T")
 
 _RELOADS = 3
 
@@ -22,6 +24,7 @@ class Plain:
 
     __slots__ = ("command", "key")
     script = None
+    packed = None
 
     def __init__(self, command: Command, *, key: str | None = None) -> None:
         self.command, self.key = command, key
@@ -45,15 +48,25 @@ class Begun(NamedTuple):
         return replies if plain else None
 
 
+def pack_once(call: Call[T]) -> Call[T]:
+    """The same call, packed now, and not again each time that it is sent.
+
+    Raises:
+        TypeError, ValueError: For an argument that cannot be written.
+    """
+    call.packed = pack([call.command])
+    return call
+
+
 def begin(wire: Wire, errands: Sequence[Errand]) -> Begun | None:
     """Write errands to a wire; None when one of them cannot be written, and nothing was."""
-    commands: list[Command] = []
+    commands: list[Command | bytes] = []
     loaded, scripts = wire.loaded, dict[str, Script]()
     for errand in errands:
         script = errand.script
         if script is not None and script.sha not in loaded:
             scripts[script.sha] = script
-        commands.append(errand.command)
+        commands.append(errand.packed or errand.command)
     if scripts:
         commands[:0] = [("SCRIPT", "LOAD", script.text) for script in scripts.values()]
     try:

@@ -51,7 +51,7 @@ class Wire(ABC):
         return f"<{type(self).__name__} {self.name}{f' lost: {self.lost}' if self.lost else ''}>"
 
     def send(
-        self, commands: Sequence[Command], *, at_once: Callable[[list[Any]], None] | None = None
+        self, commands: Sequence[Command | bytes], *, at_once: Callable[[list[Any]], None] | None = None
     ) -> asyncio.Future[list[Any]]:
         """Send commands; the result holds their replies, fewer if the connection was lost before the last.
 
@@ -203,15 +203,16 @@ class SocketWire(Wire, asyncio.Protocol):
             self._transport.abort()
 
 
-def pack(commands: Sequence[Command]) -> bytes:
-    """Commands as they go over the socket.
+def pack(commands: Sequence[Command | bytes]) -> bytes:
+    """Commands as they go over the socket; those that are bytes were packed before.
 
     Raises:
         TypeError, ValueError: For an argument that cannot be written.
     """
     if len(commands) == 1:
-        return _pack(commands[0])
-    return b"".join([_pack(command) for command in commands])
+        [command] = commands
+        return command if isinstance(command, bytes) else _pack(command)
+    return b"".join([command if isinstance(command, bytes) else _pack(command) for command in commands])
 
 
 class _Batch:

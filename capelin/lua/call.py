@@ -39,12 +39,13 @@ class Call(Generic[T]):
         script: The script.
         keys: Every declared key; all in one Cluster slot.
         command: What is sent to run it.
+        packed: The same as it goes over a socket, for one that is sent often: see `connection.pack_once`.
         key: One of them, which says which node of a Cluster runs it; None without any.
         args: ``str``, ``bytes``, ``int`` or ``float``; no other type.
         parse: Turns the raw reply (RESP2: bytes, int, None, lists) into ``T``.
     """
 
-    __slots__ = ("args", "command", "key", "keys", "parse", "script")
+    __slots__ = ("args", "command", "key", "keys", "packed", "parse", "script")
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Call(Generic[T]):
         self.args = args
         self.parse = parse
         self.command = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        self.packed: bytes | None = None
 
     def __repr__(self) -> str:
         return f"<Call {self.script.name} {self.keys[0] if self.keys else ''}>"

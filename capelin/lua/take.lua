@@ -21,7 +21,9 @@ end
 -- Due jobs enter their stream, so that weights and order hold for them as for others.
 local promoted = {} -- by stream, those that nobody took yet
 for index = 1, #streams do promoted[index] = 0 end
-for _, uid in ipairs(redis.call('ZRANGEBYSCORE', scheduled, '-inf', bound, 'LIMIT', 0, want)) do
+local first = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
+local promotes = first[2] and tonumber(first[2]) <= bound
+for _, uid in ipairs(promotes and redis.call('ZRANGEBYSCORE', scheduled, '-inf', bound, 'LIMIT', 0, want) or {}) do
   redis.call('ZREM', scheduled, uid)
   local j = redis.pcall('HMGET', record(uid), 'status', 'priority', 'expires', 'token')
   if j.err or not j[1] then
@@ -138,7 +140,7 @@ for index, ids in pairs(drops) do
 end
 if #jobs > 0 then redis.call('ZADD', stakes, 'GT', now + tonumber(ttl), worker) end
 
-local first = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
+if promotes or earliest < math.huge then first = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES') end
 local due = first[2] and tonumber(first[2])
 if due == math.huge then due = nil end -- a follower waits without a time
 local more = #jobs >= want or budget <= 0 or (due and due <= bound) or (not age and earliest == 0)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from capelin import lua
+from capelin.connection import pack_once
 from capelin.keys import ShardKeys
 from capelin.lua import Call, Taken
 from capelin.priority import Priority
@@ -75,7 +76,7 @@ class Taking:
         if call is None:
             if len(self._calls) >= _MOST_REMEMBERED:
                 self._calls.clear()
-            call = self._calls[asked] = self._call(visit, manner, deal)
+            call = self._calls[asked] = pack_once(self._call(visit, manner, deal))
         return call
 
     def _call(self, visit: Visit, manner: Manner, deal: Mapping[Priority, int]) -> Call[Taken]:
