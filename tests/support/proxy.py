@@ -260,7 +260,8 @@ class RedisProxy:
             raise RuntimeError("connections are served by tasks")
         self._links[link] = task
         try:
-            await link.run()
+            with contextlib.suppress(asyncio.CancelledError):  # dropped: asyncio would log it as a failure
+                await link.run()
         finally:
             del self._links[link]
 
@@ -279,7 +280,13 @@ class RedisProxy:
 
     async def _close(self) -> None:
         await self._stop_listening()
-        await self._drop()
+        while True:
+            await self._drop()
+            # A connection that was accepted a moment ago is a link only some turns of the loop later.
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if not others:
+                return
+            await asyncio.wait(others, timeout=0.05)
 
     def __enter__(self) -> Self:
         return self.start()
