@@ -140,6 +140,6 @@ def _print(found: "Sequence[Finding]") -> None:
             console.print(line.append(more), soft_wrap=True)
     totals = {severity: sum(one.severity is severity for one in found) for severity in Severity}
     counted = ", ".join(
-        f"{totals[one]} {one}{'' if totals[one] == 1 else 's'}" for one in Severity if one.rank
+        f"{totals[one]} {one}{'' if totals[one] == 1 else 's'}" for one in reversed(Severity) if one.rank
     )
     console.print(Text(f"{len({one.check for one in found})} checks: {counted}."))

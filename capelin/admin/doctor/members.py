@@ -93,4 +93,4 @@ async def stuck(patient: Patient, report: Report) -> None:
                 )
     if not report.findings:
         running = sum(sum(found.running.values()) for found in shards.values())
-        report.ok(f"{count(running, 'job')} in flight, each held by a live stake")
+        report.ok(f"{count(running, 'job')} in flight; no lease or stake is over for {bound / 1000:g} s")
