@@ -131,13 +131,14 @@ def test_shards_on_which_no_live_worker_waits(shop: Any, do: Do, redis_server: R
         lease = KEYS.shard("default", shard).lease
         redis_server.command("HSET", lease, "owner", worker, "epoch", 1, "expires", 10**15)
     assert look(redis_server.url, "owners", bounds=NOW)[0].severity == "ok"
-    # One lease was given up, one is held by somebody who is no member any more.
+    # One lease was given up, one has ended, one is held by somebody who is no member any more.
+    redis_server.command("HSET", KEYS.shard("default", 1).lease, "expires", 1)
     redis_server.command("HSET", KEYS.shard("default", 3).lease, "owner", "", "expires", 0)
     redis_server.command("HSET", KEYS.shard("default", 5).lease, "owner", "host-2-gone")
     [found] = look(redis_server.url, "owners", bounds=NOW)
     assert found.severity == "warning"
     assert found.what == (
-        "nobody waits on 2 of the 8 shards of queue default (3, 5), though it has 1 live worker"
+        "nobody waits on 3 of the 8 shards of queue default (1, 3, 5), though it has 1 live worker"
     )
 
 
