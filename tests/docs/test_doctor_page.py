@@ -1,13 +1,14 @@
 """The page on the doctor: every check is explained, and every command that a check advises exists."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from typer.testing import CliRunner
 
 from capelin.admin.doctor import CHECKS
 from capelin.cli.main import cli
-from tests.docs.snippets import ROOT
+from tests.docs.snippets import ROOT, typed_commands
 
 PAGE = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
 CHECKED = "".join(path.read_text("utf-8") for path in sorted((ROOT / "capelin/admin/doctor").glob("*.py")))
@@ -33,6 +34,19 @@ def test_every_command_that_a_check_advises_exists(advised: str) -> None:
     typed = CliRunner().invoke(cli, [*words, "--help"])
     assert typed.exit_code == 0, typed.output
     assert "Usage" in typed.output
+
+
+def test_pages_name_checks_as_they_are_called() -> None:
+    named = [
+        (where, name)
+        for where, words in typed_commands()
+        if words[0] == "doctor"
+        for option, name in pairwise(words)
+        if option in {"--only", "--skip"}
+    ]
+    assert len(named) > 2
+    known = {check.name for check in CHECKS}
+    assert [(where, name) for where, name in named if name not in known] == []
 
 
 def test_the_advice_was_found() -> None:
