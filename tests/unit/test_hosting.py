@@ -78,7 +78,7 @@ async def house(memory_url: str) -> AsyncIterator[House]:
     house = House(connection)
     yield house
     house.let_go.set()
-    await house.hosting.close(house.let_go)
+    await asyncio.wait_for(house.hosting.close(house.let_go), 20)
     await wait_until(lambda: not house.hosting.busy("deaf"), description="everything to have ended")
     await connection.close()
 
@@ -118,7 +118,7 @@ async def test_in_a_hurry_what_heeds_nothing_is_left_behind(house: House) -> Non
     await wait_until(lambda: house.released == ["waits"], description="what heeds to have ended")
     assert not closing.done()
     hurry.set()
-    await closing
+    await asyncio.wait_for(closing, 20)
     assert house.released == ["waits", "deaf"]
     assert house.hosting.left_behind == 1
     assert house.hosting.busy("deaf")
