@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -135,18 +134,19 @@ def _show(found: dict[bool, list[dict[str, float]]], jobs: int) -> None:
         table.add_row(name, f"{throughput:,.0f}", f"{cpu * 1e6:.1f}")
     console = Console(highlight=False)
     console.print(table)
-    ratios = [
-        with_["throughput"] / without["throughput"]
-        for without, with_ in zip(found[False], found[True], strict=True)
-    ]
-    ratio = median(ratios)
-    spread = f"{min(ratios):.3f}-{max(ratios):.3f}"
-    verdict = "within" if ratio >= _BOUND else "BEYOND"
-    console.print(f"throughput with / without: {ratio:.3f} ({spread}): {verdict} the bound of {_BOUND}")
+    for name, meaning in (("throughput", "throughput with / without"), ("cpu", "CPU a job without / with")):
+        ratios = [
+            counted[name] / plain[name] if name == "throughput" else plain[name] / counted[name]
+            for plain, counted in zip(found[False], found[True], strict=True)
+        ]
+        ratio = median(ratios)
+        verdict = "within" if ratio >= _BOUND else "BEYOND"
+        spread = f"{min(ratios):.3f}-{max(ratios):.3f}"
+        console.print(f"{meaning}: {ratio:.3f} ({spread}): {verdict} the bound of {_BOUND}")
 
 
-def _median(rounds: list[dict[str, Any]], name: str) -> float:
-    return median(one[name] for one in rounds)
+def _median(rounds: list[dict[str, float]], name: str) -> float:
+    return median([one[name] for one in rounds])
 
 
 if __name__ == "__main__":

@@ -41,7 +41,20 @@ _COUNTED_BY_KIND: Final = {
 }
 _ENTRY: Final = slice(2, 15)
 """Of a place: the ms of the entry's id, 13 digits from 2001 to 2286."""
-_ALWAYS_SHOWN: Final = (catalog.RETRIED, catalog.PARKED)
+_OF_A_TASK: Final = (
+    (catalog.RETRIED, ()),
+    (catalog.PARKED, ()),
+    *((catalog.FAILED, (outcome,)) for outcome in ("retried", "dead")),
+    *((catalog.DEAD, (reason,)) for reason in ("failed", "rejected", "invalid_arguments")),
+)
+_OF_A_QUEUE: Final = (
+    (catalog.STOLEN, ()),
+    (catalog.ADOPTED, ()),
+    *((catalog.REAPED, (outcome,)) for outcome in ("returned", "dead", "cancelled")),
+    *((catalog.REFUSED, (verdict.value,)) for verdict in (Verdict.STALE, Verdict.TORN)),
+    *((catalog.DEAD, (OTHER, reason)) for reason in (WORKER_LOST, PARKED_TOO_LONG, "torn")),
+)
+"""What is shown before it happened: if a counter begins with its first increment, nobody sees that one."""
 
 
 class _Spread:
@@ -77,15 +90,18 @@ class Tally(Meter):
 
     Args:
         tasks: Names that jobs may ask for, aliases too, with the name that they are counted under.
+        queues: Those names, with the queue of each: they are counted from zero on.
     """
 
-    def __init__(self, tasks: Mapping[str, str]) -> None:
+    def __init__(self, tasks: Mapping[str, str], queues: Mapping[str, str] | None = None) -> None:
         self._tasks = dict(tasks)
         self._cells: dict[str, dict[str, _Cell]] = {}
         self._waits: dict[tuple[str, str], _Spread] = {}
         self._rare: dict[tuple[str, Labels], tuple[Metric, float]] = {}
         self._lock = threading.Lock()
         self._redis_ahead = 0.0
+        for task, queue in (queues or {}).items():
+            self._cell(queue, task)
 
     # On the worker's event loop.
 
@@ -204,10 +220,13 @@ class Tally(Meter):
                 for priority, starts in list(cell.started.items()):
                     figures.add(catalog.STARTED, (queue, task, priority), starts)
                 figures.add(catalog.COMPLETED, (queue, task), cell.completed)
-                for metric in _ALWAYS_SHOWN:
-                    figures.add(metric, (queue, task), 0)
-                figures.observe(catalog.RUN, (queue, task), cell.run.read())
-                figures.observe(catalog.END_TO_END, (queue, task), cell.end_to_end.read())
+                for metric, rest in _OF_A_TASK:
+                    figures.add(metric, (queue, task, *rest), 0)
+                for metric, spread in ((catalog.RUN, cell.run), (catalog.END_TO_END, cell.end_to_end)):
+                    if any(spread.counts):
+                        figures.observe(metric, (queue, task), spread.read())
+            for metric, rest in _OF_A_QUEUE:
+                figures.add(metric, (queue, *rest), 0)
         for (queue, priority), wait in list(self._waits.items()):
             figures.observe(catalog.WAIT, (queue, priority), wait.read())
         with self._lock:

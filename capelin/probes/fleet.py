@@ -20,6 +20,7 @@ from capelin.schedule_book import ScheduleBook, ScheduleInfo
 _MOST_NAMES: Final = 200
 """Schedules, and singletons, that have labels of their own."""
 _CODE: Final = "code"
+_SKIPS: Final = ("stale", "missed", "overlap")
 
 
 async def fleet_figures(access: Access) -> Figures:
@@ -81,6 +82,7 @@ def _add_schedules(figures: Figures, schedules: Iterable[ScheduleInfo]) -> None:
     ran: dict[str, float] = {}
     for one in schedules:
         name = one.name if one.source == _CODE and len(healthy) < _MOST_NAMES else OTHER
+        ticks.update(dict.fromkeys([(name, reason) for reason in _SKIPS], 0))
         ticks[name, "fired"] += one.fired
         for reason, count in one.skipped.items():
             ticks[name, reason] += count

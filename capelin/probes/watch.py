@@ -34,7 +34,10 @@ class Watch:
 
     def __init__(self, app: "Capelin[Any]", *, http: str, reporting: int | None) -> None:
         self._app = app
-        self.tally = Tally({name: task.name for name, task in app.tasks.items()})
+        self.tally = Tally(
+            {name: task.name for name, task in app.tasks.items()},
+            {task.name: task.effective(app.defaults).queue for task in app.tasks.values()},
+        )
         address = Address.parse(http)
         self._server = ProbeServer(address) if reporting is None else None
         self._link = None if reporting is None else socket.socket(fileno=reporting)

@@ -54,6 +54,12 @@ nothing.job()
     assert heavy_ones(modules_after(program)) == set()
 
 
+def test_a_worker_that_nobody_asks_loads_no_prometheus_client() -> None:
+    modules = modules_after("import capelin.cli.running, capelin.cli.workers, capelin.metrics.tally")
+    assert "capelin.workers.worker" in modules
+    assert not {name for name in modules if name.startswith(("prometheus_client", "capelin.probes"))}
+
+
 def test_everything_that_is_named_is_there() -> None:
     assert len(set(capelin.__all__)) == len(capelin.__all__)
     for name in capelin.__all__:
