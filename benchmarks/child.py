@@ -1,6 +1,9 @@
 """A system's process, seen from the runner: asked one thing at a time."""
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any, Self
 
 _ROOT = Path(__file__).parent.parent
 _SLACK = 30.0
+_GRACE = 12.0
 
 
 class ChildFailed(Exception):
@@ -35,7 +39,13 @@ class Child:
             stdout=subprocess.PIPE,
             text=True,
             cwd=_ROOT,
+            process_group=0,  # what it started ends with it, whatever happens
         )
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
 
     def ask(self, do: str, *, within: float = 120.0, **arguments: Any) -> dict[str, Any]:
         """Give a command and return its answer.
@@ -80,9 +90,11 @@ class Child:
         if process.stdin is not None:
             process.stdin.close()
         try:
-            process.wait(timeout=5)
+            process.wait(timeout=_GRACE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with contextlib.suppress(ProcessLookupError):  # as it should be: nothing is left of its group
+            os.killpg(process.pid, signal.SIGKILL)
         if process.stdout is not None:
             process.stdout.close()

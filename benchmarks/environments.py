@@ -1,4 +1,4 @@
-"""A virtual environment for every peer: their pins differ from each other's and from capelin's.
+"""A virtual environment for every peer, and one for plots: their pins differ from capelin's and each other's.
 
 Made with pip when first needed, and kept in a cache folder under a name that says what is in it.
 """
@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.catalog import System
@@ -34,21 +35,26 @@ def interpreter(system: System) -> Path:
     """
     if not system.requirements:
         return Path(sys.executable)
-    content = json.dumps([sys.version, *system.requirements])
+    return environment(system.name, system.requirements)
+
+
+def environment(name: str, requirements: Sequence[str]) -> Path:
+    """Return the interpreter of an environment that has what is required, making it if need be.
+
+    Raises:
+        PeerUnavailable: It cannot be made.
+    """
+    content = json.dumps([sys.version, *requirements])
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-    folder = cache_folder() / f"{system.name.lower()}-{digest}"
+    folder = cache_folder() / f"{name.lower()}-{digest}"
     python = folder / "bin" / "python"
     if (folder / "complete").exists():
         return python
-    print(
-        f"making an environment for {system.name} ({', '.join(system.requirements)}) …",
-        file=sys.stderr,
-        flush=True,
-    )
+    print(f"making an environment for {name} ({', '.join(requirements)}) …", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
-    _run([sys.executable, "-m", "venv", str(folder)], system)
+    _run([sys.executable, "-m", "venv", str(folder)], name)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run([*pip, *system.requirements], system)
+    _run([*pip, *requirements], name)
     (folder / "complete").touch()
     return python
 
@@ -66,11 +72,11 @@ def versions(system: System, python: Path) -> dict[str, str]:
     return found
 
 
-def _run(words: list[str], system: System) -> None:
+def _run(words: list[str], name: str) -> None:
     try:
         subprocess.run(words, check=True, capture_output=True, text=True, timeout=_INSTALL_LIMIT)  # noqa: S603 -- our own words
     except subprocess.CalledProcessError as error:
         lines = str(error.stderr).strip().splitlines() or ["it said nothing"]
-        raise PeerUnavailable(f"{system.name} cannot be installed: {lines[-1]}") from error
+        raise PeerUnavailable(f"{name} cannot be installed: {lines[-1]}") from error
     except subprocess.TimeoutExpired as error:
-        raise PeerUnavailable(f"{system.name} was not installed within {_INSTALL_LIMIT} s") from error
+        raise PeerUnavailable(f"{name} was not installed within {_INSTALL_LIMIT} s") from error

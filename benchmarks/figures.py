@@ -1,7 +1,7 @@
-"""The figures, how several rounds of one become a median with its spread, and what issue of a run is good."""
+"""The figures: what they are, and how several rounds of one become a median with its spread."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -27,24 +27,91 @@ class Meaning:
         return self.form.format(value * self.scale)
 
 
-class Figure(Enum):
-    """Everything that is measured of a system. Times are in seconds, sizes in bytes, a job each."""
+def _rate(title: str) -> Meaning:
+    return Meaning(title=title, form="{:,.0f}", more_is_better=True)
 
-    ENQUEUE_ONE = Meaning(title="enqueue one/s", form="{:,.0f}", more_is_better=True)
-    ENQUEUE_MANY = Meaning(title="enqueue many/s", form="{:,.0f}", more_is_better=True)
-    DRAIN = Meaning(title="drain/s", form="{:,.0f}", more_is_better=True)
-    LATENCY_P50 = Meaning(title="idle p50 ms", form="{:.2f}", more_is_better=False, scale=1e3)
-    LATENCY_P99 = Meaning(title="idle p99 ms", form="{:.2f}", more_is_better=False, scale=1e3)
-    WORKER_CPU = Meaning(title="worker CPU µs/job", form="{:.1f}", more_is_better=False, scale=1e6)
-    REDIS_CPU = Meaning(title="Redis CPU µs/job", form="{:.1f}", more_is_better=False, scale=1e6)
-    SCRIPTS = Meaning(title="EVALSHA µs/job", form="{:.1f}", more_is_better=False, scale=1e6)
-    MEMORY = Meaning(title="bytes/waiting job", form="{:,.0f}", more_is_better=False)
+
+def _milliseconds(title: str) -> Meaning:
+    return Meaning(title=f"{title} ms", form="{:.2f}", more_is_better=False, scale=1e3)
+
+
+def _microseconds(title: str) -> Meaning:
+    return Meaning(title=f"{title} µs/job", form="{:.1f}", more_is_better=False, scale=1e6)
+
+
+def _cost(title: str, form: str = "{:,.0f}", scale: float = 1.0) -> Meaning:
+    return Meaning(title=title, form=form, more_is_better=False, scale=scale)
+
+
+class Figure(Enum):
+    """Everything that is measured of a system. Times: seconds; sizes: bytes; rates: jobs a second."""
+
+    ENQUEUE_ONE = _rate("enqueue one/s")
+    ENQUEUE_MANY = _rate("enqueue many/s")
+    ENQUEUE_SPREAD = _rate("100 callers/s")
+    DRAIN = _rate("drain/s")
+    DRAIN_TWO = _rate("drain/s, 2 workers")
+    NAPS = Meaning(title="10 ms sleeps, % of ideal", form="{:.0f}", more_is_better=True, scale=100)
+    SPINS = _rate("5 ms CPU jobs/s")
+    LATENCY_P50 = _milliseconds("idle p50")
+    LATENCY_P99 = _milliseconds("idle p99")
+    LOAD_RATE = _rate("load, jobs/s")
+    LOAD_P50 = _milliseconds("load p50")
+    LOAD_P99 = _milliseconds("load p99")
+    LOAD_P999 = _milliseconds("load p99.9")
+    RESULT_P50 = _milliseconds("result p50")
+    RESULT_P99 = _milliseconds("result p99")
+    CARRY_100B_ENQUEUE = _rate("100 B enqueue/s")
+    CARRY_100B_DRAIN = _rate("100 B drain/s")
+    CARRY_10K_ENQUEUE = _rate("10 KiB enqueue/s")
+    CARRY_10K_DRAIN = _rate("10 KiB drain/s")
+    CARRY_256K_ENQUEUE = _rate("256 KiB enqueue/s")
+    CARRY_256K_DRAIN = _rate("256 KiB drain/s")
+    BACKLOG_1K = _rate("drain/s of 1 thousand")
+    BACKLOG_100K = _rate("of 100 thousand")
+    BACKLOG_1M = _rate("of 1 million")
+    DELAYED_NONE = _rate("drain/s, none delayed")
+    DELAYED_1M = _rate("drain/s, 1 million delayed")
+    SHARDS_8 = _rate("drain/s, 8 shards")
+    SHARDS_64 = _rate("drain/s, 64 shards")
+    FLEET_CPU = _cost("Redis CPU of 50 idle workers, % of a core", "{:.2f}", 100)
+    FLEET_COMMANDS = _cost("their commands/s")
+    STARTUP = _cost("start-up s", "{:.2f}")
+    WORKER_MEMORY = _cost("worker MiB", "{:.0f}", 1 / 1024**2)
+    GROWTH = _cost("growth over 1 million jobs, MiB", "{:.1f}", 1 / 1024**2)
+    MEMORY = _cost("bytes/waiting job")
+    FINISHED_MEMORY = _cost("bytes/finished job")
+    WORKER_CPU = _microseconds("worker CPU")
+    REDIS_CPU = _microseconds("Redis CPU")
+    SCRIPTS = _microseconds("scripts")
+    SCRIPT_CALLS = _cost("script calls/job", "{:.2f}")
+    OTHER_CALLS = _cost("other calls/job", "{:.1f}")
+
+
+TABLES: tuple[tuple[str, tuple[Figure, ...]], ...] = (
+    ("throughput", (Figure.ENQUEUE_ONE, Figure.ENQUEUE_MANY, Figure.ENQUEUE_SPREAD, Figure.DRAIN)),
+    ("work", (Figure.DRAIN_TWO, Figure.NAPS, Figure.SPINS)),
+    ("latency", (Figure.LATENCY_P50, Figure.LATENCY_P99, Figure.RESULT_P50, Figure.RESULT_P99)),
+    ("latency at 70 % load", (Figure.LOAD_RATE, Figure.LOAD_P50, Figure.LOAD_P99, Figure.LOAD_P999)),
+    ("arguments of 100 B and 10 KiB", (
+        Figure.CARRY_100B_ENQUEUE, Figure.CARRY_100B_DRAIN, Figure.CARRY_10K_ENQUEUE, Figure.CARRY_10K_DRAIN,
+    )),
+    ("arguments of 256 KiB", (Figure.CARRY_256K_ENQUEUE, Figure.CARRY_256K_DRAIN)),
+    ("backlog", (Figure.BACKLOG_1K, Figure.BACKLOG_100K, Figure.BACKLOG_1M)),
+    ("delayed jobs, shards", (Figure.DELAYED_NONE, Figure.DELAYED_1M, Figure.SHARDS_8, Figure.SHARDS_64)),
+    ("a fleet that idles", (Figure.FLEET_CPU, Figure.FLEET_COMMANDS)),
+    ("memory", (Figure.MEMORY, Figure.FINISHED_MEMORY, Figure.WORKER_MEMORY, Figure.GROWTH)),
+    ("CPU", (Figure.WORKER_CPU, Figure.REDIS_CPU, Figure.SCRIPTS, Figure.STARTUP)),
+    ("Redis commands in a drain", (Figure.SCRIPT_CALLS, Figure.OTHER_CALLS)),
+)  # fmt: skip
+"""What is printed together."""
 
 
 class Unit(Enum):
     """Bare round trips, in seconds: what latencies are multiples of."""
 
     RAW_PACED = "redis-py PING, paced"
+    RAW_PACED_P99 = "its p99"
     PING_PACED = "PING, paced"
     EVALSHA_PACED = "EVALSHA, paced"
     PING_HOT = "PING, one behind the other"
@@ -72,11 +139,6 @@ class Sample:
         """The largest."""
         return max(self.values)
 
-    @property
-    def spread(self) -> float:
-        """How far apart the smallest and the largest are, as a share of the median."""
-        return (self.high - self.low) / self.median if self.median else 0.0
-
 
 def percentile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that at least this share of the values does not exceed.
@@ -86,91 +148,3 @@ def percentile(values: Sequence[float], share: float) -> float:
     """
     ranked = sorted(values)
     return ranked[max(0, -(-len(ranked) * round(share * 1000) // 1000) - 1)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bound:
-    """What a ratio of two figures of one run has to be.
-
-    Attributes:
-        text: The bound in words.
-        ratio: Takes medians by system and units; None when what it compares was not measured.
-        limit: The bound itself.
-        at_least: Whether the ratio must reach the limit, or stay within it.
-    """
-
-    text: str
-    ratio: Callable[["Medians"], float | None]
-    limit: float
-    at_least: bool
-
-    def judge(self, medians: "Medians") -> "Verdict | None":
-        """Return whether a run kept the bound, or None when it did not measure it."""
-        ratio = self.ratio(medians)
-        if ratio is None:
-            return None
-        kept = ratio >= self.limit if self.at_least else ratio <= self.limit
-        return Verdict(text=self.text, ratio=ratio, limit=self.limit, at_least=self.at_least, kept=kept)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """Whether a run kept a bound."""
-
-    text: str
-    ratio: float
-    limit: float
-    at_least: bool
-    kept: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Medians:
-    """Medians of a run."""
-
-    systems: Mapping[str, Mapping[Figure, float]]
-    units: Mapping[Unit, float]
-
-    def of(self, system: str, figure: Figure) -> float | None:
-        """Return one, or None when it was not measured."""
-        return self.systems.get(system, {}).get(figure)
-
-    def ratio(self, above: str, figure: Figure, below: str) -> float | None:
-        """Return how many times ``below``'s figure ``above``'s is."""
-        return _divide(self.of(above, figure), self.of(below, figure))
-
-    def latency(self, system: str, unit: Unit) -> float | None:
-        """Return a system's median idle latency in bare round trips."""
-        return _divide(self.of(system, Figure.LATENCY_P50), self.units.get(unit))
-
-
-def _divide(above: float | None, below: float | None) -> float | None:
-    return above / below if above is not None and below else None
-
-
-BOUNDS = (
-    Bound(
-        text="drain: capelin / bare loop",
-        ratio=lambda medians: medians.ratio("capelin", Figure.DRAIN, "bare loop"),
-        limit=0.5,
-        at_least=True,
-    ),
-    Bound(
-        text="drain: capelin / arq",
-        ratio=lambda medians: medians.ratio("capelin", Figure.DRAIN, "arq"),
-        limit=10,
-        at_least=True,
-    ),
-    Bound(
-        text="median idle latency in bare round trips (redis-py PING, paced)",
-        ratio=lambda medians: medians.latency("capelin", Unit.RAW_PACED),
-        limit=3,
-        at_least=False,
-    ),
-    Bound(
-        text="bytes a waiting no-op job",
-        ratio=lambda medians: medians.of("capelin", Figure.MEMORY),
-        limit=300,
-        at_least=False,
-    ),
-)

@@ -1,117 +1,61 @@
-"""What a run says: tables for people, JSON for programs."""
+"""What a run says to people: tables, who lost or repeated a job, and how it stands to the bounds."""
 
-from typing import Any
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.catalog import Role
-from benchmarks.figures import BOUNDS, Figure, Sample, Unit, Verdict
-from benchmarks.runner import Measured, Outcome
+from benchmarks.figures import TABLES, Figure, Sample, Unit
+from benchmarks.outcome import Accounts, Outcome
+from benchmarks.results import Results
+from benchmarks.turn import Measured
 
 _SUBJECT = "capelin"
 _FEW_ROUNDS = 3
 
 
-def as_json(
-    outcome: Outcome,
-    systems: list[Measured],
-    *,
-    machine: dict[str, str],
-    redis: str,
-    jobs: int,
-    rounds: int,
-    unavailable: list[str],
-) -> dict[str, Any]:
-    """Return everything that was measured, in seconds, bytes and jobs a second."""
-    return {
-        "machine": machine,
-        "redis": redis,
-        "jobs": jobs,
-        "rounds": rounds,
-        "unavailable": unavailable,
-        "systems": {
-            each.system.name: {
-                "role": each.system.role.value,
-                "configuration": each.system.configuration,
-                "versions": each.versions,
-                "figures": {
-                    figure.name.lower(): _sample_json(Sample(values=tuple(values)))
-                    for figure, values in outcome.figures.get(each.system.name, {}).items()
-                },
-                "accounts": _accounts_json(outcome, each.system.name),
-            }
-            for each in systems
-        },
-        "round_trips": {
-            unit.name.lower(): _sample_json(Sample(values=tuple(values)))
-            for unit, values in outcome.units.items()
-        },
-        "verdicts": [
-            {"text": v.text, "ratio": v.ratio, "limit": v.limit, "at_least": v.at_least, "kept": v.kept}
-            for v in verdicts(outcome)
-        ],
-    }
-
-
-def _sample_json(sample: Sample) -> dict[str, Any]:
-    return {"median": sample.median, "low": sample.low, "high": sample.high, "rounds": list(sample.values)}
-
-
-def _accounts_json(outcome: Outcome, system: str) -> dict[str, int]:
-    account = outcome.accounts[system]
-    return {
-        "enqueued": account.enqueued,
-        "started": account.started,
-        "lost": account.lost,
-        "repeated": account.repeated,
-        "finished": account.finished,
-    }
-
-
-def verdicts(outcome: Outcome) -> list[Verdict]:
-    """Return how the run stands to each bound that it measured."""
-    medians = outcome.medians()
-    return [verdict for bound in BOUNDS if (verdict := bound.judge(medians)) is not None]
-
-
-def show(
-    console: Console,
-    outcome: Outcome,
-    systems: list[Measured],
-    *,
-    machine: dict[str, str],
-    redis: str,
-    jobs: int,
-    rounds: int,
-    unavailable: list[str],
-) -> None:
+def show(console: Console, results: Results) -> None:
     """Print a run."""
+    outcome, plan = results.outcome, results.plan
+    machine = "; ".join(f"{name}: {value}" for name, value in results.machine.items())
     console.print()
-    console.print(f"Redis {redis}; " + "; ".join(f"{name}: {value}" for name, value in machine.items()))
-    console.print(f"{jobs:,} jobs, {rounds} round(s) in turns; median (lowest - highest round)")
-    for each in systems:
+    console.print(f"Redis {results.redis}; {machine}")
+    console.print(
+        f"{plan.scale.jobs:,} jobs, {plan.rounds} round(s) in turns; median (lowest - highest round)"
+    )
+    for each in plan.systems:
         known = ", ".join(f"{name} {version}" for name, version in each.versions.items())
         console.print(f"[bold]{each.system.name}[/bold]: {each.system.configuration} ({known})")
+    for scenario in plan.scenarios:
+        console.print(f"[dim]{scenario.name}: {scenario.text}[/dim]")
+    for title, figures in TABLES:
+        measured = tuple(figure for figure in figures if _anybody_has(outcome, figure))
+        if measured:
+            console.print()
+            console.print(_figures(outcome, plan.systems, title, measured))
     console.print()
-    for chosen in (
-        (Figure.ENQUEUE_ONE, Figure.ENQUEUE_MANY, Figure.DRAIN),
-        (Figure.LATENCY_P50, Figure.LATENCY_P99, Figure.MEMORY),
-        (Figure.WORKER_CPU, Figure.REDIS_CPU, Figure.SCRIPTS),
-    ):
-        console.print(_figures(outcome, systems, chosen))
-    console.print(_round_trips(outcome, systems))
-    _tell_accounts(console, outcome, systems)
-    for reason in unavailable:
+    console.print(_round_trips(outcome))
+    console.print()
+    for each in plan.systems:
+        name = each.system.name
+        console.print(f"{name}: {tell_account(outcome.account(name))}")
+    for reason in results.unavailable:
         console.print(f"[yellow]not measured[/yellow]: {reason}")
-    _tell_verdicts(console, outcome)
-    if rounds < _FEW_ROUNDS:
+    for failure in outcome.failures:
+        console.print(f"[red]failed[/red]: {failure}")
+    _tell_verdicts(console, results)
+    if plan.rounds < _FEW_ROUNDS:
         console.print(f"[yellow]fewer than {_FEW_ROUNDS} rounds say little about the spread[/yellow]")
 
 
-def _figures(outcome: Outcome, systems: list[Measured], chosen: tuple[Figure, ...]) -> Table:
+def _anybody_has(outcome: Outcome, figure: Figure) -> bool:
+    return any(figure in figures for figures in outcome.figures.values())
+
+
+def _figures(outcome: Outcome, systems: Sequence[Measured], title: str, chosen: tuple[Figure, ...]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("system")
+    table.add_column(title)
     for figure in chosen:
         table.add_column(figure.value.title, justify="right")
         table.add_column("of capelin", justify="right", style="dim")
@@ -119,19 +63,22 @@ def _figures(outcome: Outcome, systems: list[Measured], chosen: tuple[Figure, ..
         cells = [each.system.name]
         for figure in chosen:
             sample = outcome.sample(each.system.name, figure)
-            base = outcome.sample(_SUBJECT, figure)
-            cells.append("-" if sample is None else _show(figure, sample))
-            other = each.system.role is not Role.SUBJECT and sample is not None and base is not None
-            cells.append(_ratio(sample, base) if other else "")
-        table.add_row(*cells)
+            subject = each.system.role is Role.SUBJECT
+            cells.append(cell(each, figure, sample))
+            cells.append("" if subject else _ratio(sample, outcome.sample(_SUBJECT, figure)))
+        if set(cells[1:]) - {"-", ""}:
+            table.add_row(*cells)
     return table
 
 
-def _show(figure: Figure, sample: Sample) -> str:
-    show = figure.value.show
+def cell(measured: Measured, figure: Figure, sample: Sample | None) -> str:
+    """Return a figure as it is printed, or why there is none."""
+    if sample is None:
+        return measured.system.lacks.get(figure, "-")
+    show_one = figure.value.show
     if len(sample.values) == 1:
-        return show(sample.median)
-    return f"{show(sample.median)} ({show(sample.low)} - {show(sample.high)})"
+        return show_one(sample.median)
+    return f"{show_one(sample.median)} ({show_one(sample.low)} - {show_one(sample.high)})"
 
 
 def _ratio(sample: Sample | None, base: Sample | None) -> str:
@@ -140,15 +87,13 @@ def _ratio(sample: Sample | None, base: Sample | None) -> str:
     return f"{sample.median / base.median:.2f} x"
 
 
-def _round_trips(outcome: Outcome, systems: list[Measured]) -> Table:
-    """Medians of bare round trips, and how many of each an idle system needs."""
+def _round_trips(outcome: Outcome) -> Table:
+    """Medians of bare round trips, and how many of each capelin's idle latency is."""
     table = Table(box=None, pad_edge=False)
     table.add_column("bare round trip")
     table.add_column("µs", justify="right")
-    latent = [each.system.name for each in systems if each.system.idle_latency]
-    for name in latent:
-        table.add_column(f"{name} p50", justify="right")
-        table.add_column("p99", justify="right", style="dim")
+    table.add_column("capelin idle p50", justify="right")
+    table.add_column("p99", justify="right", style="dim")
     for unit in Unit:
         values = outcome.units.get(unit)
         if not values:
@@ -156,32 +101,31 @@ def _round_trips(outcome: Outcome, systems: list[Measured]) -> Table:
         one = Sample(values=tuple(values))
         spread = f" ({one.low * 1e6:.0f} - {one.high * 1e6:.0f})" if len(values) > 1 else ""
         cells = [unit.value, f"{one.median * 1e6:.0f}{spread}"]
-        for name in latent:
-            for figure in (Figure.LATENCY_P50, Figure.LATENCY_P99):
-                sample = outcome.sample(name, figure)
-                cells.append("-" if sample is None else f"{sample.median / one.median:.1f} x")
+        for figure in (Figure.LATENCY_P50, Figure.LATENCY_P99):
+            median = outcome.median(_SUBJECT, figure)
+            cells.append("-" if median is None else f"{median / one.median:.1f} x")
         table.add_row(*cells)
     return table
 
 
-def _tell_accounts(console: Console, outcome: Outcome, systems: list[Measured]) -> None:
-    console.print()
-    for each in systems:
-        account = outcome.accounts[each.system.name]
-        faults: list[str] = []
-        if account.lost:
-            faults.append(f"LOST {account.lost:,}")
-        if account.repeated:
-            faults.append(f"REPEATED {account.repeated:,}")
-        if account.finished != account.enqueued:
-            faults.append(f"its records name {account.finished:,} as finished")
-        said = f"[red]{', '.join(faults)}[/red]" if faults else "each ran once and is on record as finished"
-        console.print(f"{each.system.name}: {account.enqueued:,} jobs, {said}")
+def tell_account(account: Accounts) -> str:
+    """Return whether every job ran once, in words."""
+    faults: list[str] = []
+    if account.lost:
+        faults.append(f"LOST {account.lost:,}")
+    if account.repeated:
+        faults.append(f"REPEATED {account.repeated:,}")
+    if account.recorded != account.looked_at:
+        faults.append(f"its records name {account.recorded:,} of {account.looked_at:,} as finished")
+    if faults:
+        return f"{account.enqueued:,} jobs, [red]{', '.join(faults)}[/red]"
+    record = "is on record as finished" if account.looked_at else "it keeps no record of them"
+    return f"{account.enqueued:,} jobs, each ran once; {record}"
 
 
-def _tell_verdicts(console: Console, outcome: Outcome) -> None:
+def _tell_verdicts(console: Console, results: Results) -> None:
     console.print()
-    for verdict in verdicts(outcome):
+    for verdict in results.verdicts:
         word = "[green]kept  [/green]" if verdict.kept else "[red]MISSED[/red]"
         sign = "≥" if verdict.at_least else "≤"
         console.print(f"{word} {verdict.text}: {verdict.ratio:,.2f} (bound {sign} {verdict.limit:g})")

@@ -13,6 +13,8 @@ import redis
 
 _START_LIMIT = 10.0
 _LOOPBACK = "127.0.0.1"
+_SCRIPTS = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_fcall", "cmdstat_evalsha_ro", "cmdstat_fcall_ro")
+_OURS = ("cmdstat_info", "cmdstat_config|resetstat")
 
 
 class NoRedis(Exception):
@@ -58,16 +60,30 @@ class Server:
         self._redis.flushall()
 
     def memory(self) -> int:
-        """Return the bytes in use."""
-        return int(self._info("memory")["used_memory"])
+        """Return the bytes in use, without the buffers of clients."""
+        info = self._info("memory")
+        return int(info["used_memory"]) - int(info.get("mem_clients_normal", 0))
 
     def reset_statistics(self) -> None:
         """Begin to count commands anew."""
         self._redis.config_resetstat()
 
     def scripts_microseconds(self) -> float:
-        """Return the time spent in EVALSHA since the statistics were reset."""
-        return float(self._info("commandstats").get("cmdstat_evalsha", {}).get("usec", 0))
+        """Return the time spent in scripts since the statistics were reset."""
+        return sum(float(row.get("usec", 0)) for row in self._scripts().values())
+
+    def calls(self) -> tuple[int, int]:
+        """Return how many scripts and how many other commands ran since the statistics were reset.
+
+        The others are those that clients sent and those that scripts called: the server counts them as one.
+        """
+        rows = self._info("commandstats")
+        scripts = sum(int(row["calls"]) for row in self._scripts().values())
+        ours = sum(int(rows.get(name, {}).get("calls", 0)) for name in _OURS)
+        return scripts, sum(int(row["calls"]) for row in rows.values()) - scripts - ours
+
+    def _scripts(self) -> dict[str, Any]:
+        return {name: row for name, row in self._info("commandstats").items() if name in _SCRIPTS}
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the server has used so far."""

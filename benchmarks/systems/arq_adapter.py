@@ -2,7 +2,8 @@
 
 Configuration, all of it documented: ``max_jobs=100``; ``poll_delay=0.01``, since at the default of 0.5 s a
 job waits for half of that and a worker fetches at most 1,000 jobs a second; ``keep_result`` as it is, one
-hour. arq has no call that enqueues many jobs: 100 coroutines share the connection pool.
+hour; results are asked for every 10 ms (default 0.5 s). arq has no call that enqueues many jobs: 100
+coroutines share the connection pool.
 """
 
 # The strict checkers run where arq is not installed.
@@ -10,8 +11,7 @@ hour. arq has no call that enqueues many jobs: 100 coroutines share the connecti
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from arq import create_pool, func
@@ -19,9 +19,10 @@ from arq.connections import RedisSettings
 from arq.constants import result_key_prefix
 from arq.worker import Worker
 
-from benchmarks.adapter import Adapter, Started, main
+from benchmarks.adapter import AT_ONCE, Adapter, Settings
+from benchmarks.serving import main
+from benchmarks.work import COROUTINES, Job, Work
 
-_AT_ONCE = 100
 _POLL = 0.01
 
 
@@ -32,34 +33,27 @@ class ArqAdapter(Adapter):
         self._pool: Any = None
         self._worker: Any = None
 
-    async def open(self, url: str) -> None:
+    async def open(self, url: str, settings: Settings) -> None:
         """As in ``Adapter``."""
+        del settings
         self._pool = await create_pool(RedisSettings.from_dsn(url))
 
-    async def enqueue_one(self, number: int) -> None:
+    async def enqueue_one(self, job: Job) -> None:
         """As in ``Adapter``."""
-        await self._pool.enqueue_job("noop", number)
+        await self._pool.enqueue_job(job.work.value, *job.arguments)
 
-    async def enqueue_many(self, numbers: Sequence[int]) -> None:
+    async def result(self, job: Job, within: float) -> Any:
         """As in ``Adapter``."""
-        left = iter(numbers)
+        enqueued = await self._pool.enqueue_job(job.work.value, *job.arguments)
+        return await enqueued.result(timeout=within, poll_delay=_POLL)
 
-        async def some() -> None:
-            for number in left:
-                await self.enqueue_one(number)
-
-        await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
-
-    async def work(self, url: str, started: Started) -> None:
+    async def work(self, url: str, work: Work) -> None:
         """As in ``Adapter``."""
-
-        async def noop(_context: dict[str, Any], number: int) -> None:
-            started(number)
-
+        del work
         worker = self._worker = Worker(
-            [func(noop, name="noop")],
+            [func(_with_context(body), name=each.value) for each, body in COROUTINES.items()],
             redis_settings=RedisSettings.from_dsn(url),
-            max_jobs=_AT_ONCE,
+            max_jobs=AT_ONCE,
             poll_delay=_POLL,
             handle_signals=False,
         )
@@ -68,17 +62,24 @@ class ArqAdapter(Adapter):
         finally:
             await worker.close()
 
-    def settled(self) -> bool:
+    async def settled(self) -> bool:
         """As in ``Adapter``."""
         return self._worker is None or self._worker.job_counter == 0
 
-    async def finished(self) -> int:
+    async def finished(self) -> int | None:
         """As in ``Adapter``."""
         return len(await self._pool.keys(f"{result_key_prefix}*"))
 
     async def close(self) -> None:
         """As in ``Adapter``."""
         await self._pool.aclose()
+
+
+def _with_context(body: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def task(_context: dict[str, Any], *arguments: Any) -> Any:
+        return await body(*arguments)
+
+    return task
 
 
 if __name__ == "__main__":

@@ -10,7 +10,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.adapter import Adapter, Started, main
+from benchmarks import adapter
+from benchmarks.adapter import Adapter
+from benchmarks.serving import main
+from benchmarks.work import Job, Work, began
 from capelin.connection import Connection, connect
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Call, NewJob, enqueue, finish, take
@@ -38,45 +41,47 @@ class BareLoop(Adapter):
         self._calls: deque[Call[Any]] = deque()
         self._unrecorded = 0
 
-    async def open(self, url: str) -> None:
+    async def open(self, url: str, settings: adapter.Settings) -> None:
         """As in ``Adapter``."""
+        del settings
         self._connection = connect(url)
 
-    def prepare(self, numbers: Sequence[int], *, together: bool) -> None:
+    def prepare(self, jobs: Sequence[Job], *, together: bool) -> None:
         """Make the calls, cut as capelin's client cuts them."""
+        numbers = [job.number for job in jobs]
         size = min(_MOST_A_CALL, -(-len(numbers) // len(self._shards))) if together else 1
         self._calls = deque(
             self._enqueue(turn, numbers[begin : begin + size])
             for turn, begin in enumerate(range(0, len(numbers), size))
         )
 
-    async def enqueue_one(self, number: int) -> None:
+    async def enqueue_one(self, job: Job) -> None:
         """As in ``Adapter``, with the next prepared call."""
-        del number
+        del job
         await self._opened.run(self._calls.popleft())
 
-    async def enqueue_many(self, numbers: Sequence[int]) -> None:
+    async def enqueue_many(self, jobs: Sequence[Job]) -> None:
         """As in ``Adapter``, with the prepared calls."""
-        del numbers
+        del jobs
         while self._calls:
             calls = [self._calls.popleft() for _ in range(min(_CALLS_A_ROUND, len(self._calls)))]
             _raise_first(await self._opened.run_many(calls))
 
-    async def work(self, url: str, started: Started) -> None:
+    async def work(self, url: str, work: Work) -> None:
         """As in ``Adapter``, with no-op jobs that are over as soon as they have started."""
-        del url
+        del url, work
         async with asyncio.TaskGroup() as lanes:
             for lane in range(_LANES):
-                lanes.create_task(self._lane(self._shards[lane::_LANES], started))
+                lanes.create_task(self._lane(self._shards[lane::_LANES]))
 
-    def settled(self) -> bool:
+    async def settled(self) -> bool:
         """As in ``Adapter``."""
         return self._unrecorded == 0
 
-    async def finished(self) -> int:
+    async def finished(self) -> int | None:
         """As in ``Adapter``."""
         counts = await self._opened.commands([("ZCARD", shard.finished) for shard in self._shards])
-        return sum(counts)
+        return sum(map(int, counts))
 
     async def close(self) -> None:
         """As in ``Adapter``."""
@@ -100,7 +105,7 @@ class BareLoop(Adapter):
         )
         return Call(call.script, call.keys, call.args, _as_it_is)
 
-    async def _lane(self, shards: Sequence[ShardKeys], started: Started) -> None:
+    async def _lane(self, shards: Sequence[ShardKeys]) -> None:
         """Turns of one pipeline each: finish what the last turn took, take more; shards one after another."""
         takes = [self._take(shard) for shard in shards]
         finishes = [self._finish(shard) for shard in shards]
@@ -115,7 +120,7 @@ class BareLoop(Adapter):
                 idle = 0
                 rows: list[Any] = []
                 for uid, _place, token, *_rest in jobs:
-                    started(int(uid))
+                    began(int(uid))
                     rows += (uid, token, "complete", "", "", "")
                 self._unrecorded += len(jobs)
                 fixed = finishes[turn]

@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-from benchmarks.adapter import serve
+from benchmarks.adapter import Settings
+from benchmarks.serving import serve
 from capelin.connection import Connection, connect
 from capelin.lua import Call, Script
 
@@ -26,8 +27,9 @@ class RoundTrip:
         self._connection: Connection | None = None
         self._raw: Redis | None = None
 
-    async def open(self, url: str) -> dict[str, Any]:
+    async def open(self, url: str, settings: Settings) -> dict[str, Any]:
         """Connect."""
+        del settings
         self._connection = connect(url)
         await self._connection.run(_NOTHING)
         self._raw = cast(Any, Redis).from_url(url)

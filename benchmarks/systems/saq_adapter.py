@@ -10,16 +10,15 @@ talk to Redis at once (``max_concurrent_ops``).
 # pyright: reportMissingImports=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 # pyright: reportUnknownArgumentType=false
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from saq import Queue, Worker
 from saq.job import Status
 
-from benchmarks.adapter import Adapter, Started, main
-
-_AT_ONCE = 100
+from benchmarks.adapter import AT_ONCE, Adapter, Settings
+from benchmarks.serving import main
+from benchmarks.work import COROUTINES, Job, Work
 
 
 class SaqAdapter(Adapter):
@@ -29,46 +28,45 @@ class SaqAdapter(Adapter):
         self._queue: Any = None
         self._worker: Any = None
 
-    async def open(self, url: str) -> None:
+    async def open(self, url: str, settings: Settings) -> None:
         """As in ``Adapter``."""
-        self._queue = Queue.from_url(url, max_concurrent_ops=_AT_ONCE)
+        del settings
+        self._queue = Queue.from_url(url, max_concurrent_ops=AT_ONCE)
         await self._queue.connect()
 
-    async def enqueue_one(self, number: int) -> None:
+    async def enqueue_one(self, job: Job) -> None:
         """As in ``Adapter``."""
-        await self._queue.enqueue("noop", number=number)
+        await self._queue.enqueue(job.work.value, **job.named)
 
-    async def enqueue_many(self, numbers: Sequence[int]) -> None:
+    async def result(self, job: Job, within: float) -> Any:
         """As in ``Adapter``."""
-        left = iter(numbers)
+        return await self._queue.apply(job.work.value, timeout=within, **job.named)
 
-        async def some() -> None:
-            for number in left:
-                await self.enqueue_one(number)
-
-        await asyncio.gather(*(some() for _ in range(_AT_ONCE)))
-
-    async def work(self, url: str, started: Started) -> None:
+    async def work(self, url: str, work: Work) -> None:
         """As in ``Adapter``."""
-        del url
-
-        async def noop(_context: dict[str, Any], *, number: int) -> None:
-            started(number)
-
-        worker = self._worker = Worker(self._queue, [("noop", noop)], concurrency=_AT_ONCE)
+        del url, work
+        functions = [(each.value, _with_context(body)) for each, body in COROUTINES.items()]
+        worker = self._worker = Worker(self._queue, functions, concurrency=AT_ONCE)
         await worker.start()
 
-    def settled(self) -> bool:
+    async def settled(self) -> bool:
         """As in ``Adapter``."""
         return self._worker is None or not self._worker.job_task_contexts
 
-    async def finished(self) -> int:
+    async def finished(self) -> int | None:
         """As in ``Adapter``."""
         return sum([1 async for _ in self._queue.iter_jobs([Status.COMPLETE], batch_size=1000)])
 
     async def close(self) -> None:
         """As in ``Adapter``."""
         await self._queue.disconnect()
+
+
+def _with_context(body: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    async def task(_context: dict[str, Any], **arguments: Any) -> Any:
+        return await body(**arguments)
+
+    return task
 
 
 if __name__ == "__main__":

@@ -1,0 +1,36 @@
+"""Whether a worker's memory grows while it runs a million jobs."""
+
+from contextlib import ExitStack
+
+from benchmarks.figures import Figure
+from benchmarks.processes import resident_bytes
+from benchmarks.scenarios.scenario import NOBODY, SUBJECT, Scenario
+from benchmarks.turn import Turn
+from benchmarks.work import Work
+
+_JOBS = 1_000_000
+_A_LOT = 50_000
+_PATIENCE = 120.0
+
+
+def _measure(turn: Turn) -> None:
+    with ExitStack() as stack:
+        producer = stack.enter_context(turn.process())
+        worker = stack.enter_context(turn.process())
+        turn.enqueue(producer, Work.NOOP, 0, _A_LOT, together=True)
+        turn.drain(worker, Work.NOOP, _A_LOT)
+        settled = resident_bytes(worker.pid)
+        for first in range(_A_LOT, _A_LOT + _JOBS, _A_LOT):
+            worker.ask("expect", first=first, count=_A_LOT)
+            turn.enqueue(producer, Work.NOOP, first, _A_LOT, together=True)
+            turn.account(_A_LOT, worker.ask("begun", timeout=_PATIENCE))
+        turn.note(Figure.GROWTH, resident_bytes(worker.pid) - settled)
+
+
+GROWTH = Scenario(
+    name="growth",
+    text="a worker's memory after 1 million jobs, less that after the first 50 thousand",
+    measure=_measure,
+    roles=NOBODY,
+    full_roles=SUBJECT,
+)

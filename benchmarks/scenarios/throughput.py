@@ -1,0 +1,73 @@
+"""Enqueue one at a time, enqueue many, drain: and what that costs Redis and the worker."""
+
+from contextlib import ExitStack
+
+from benchmarks.child import Child
+from benchmarks.figures import Figure
+from benchmarks.processes import resident_bytes
+from benchmarks.scenarios.scenario import ALL, Scenario
+from benchmarks.turn import Turn
+from benchmarks.work import Work
+
+_WARM_ONE = 50
+_WARM_MANY = 200
+_ONE_AT_MOST = 2000
+
+
+def _measure(turn: Turn) -> None:
+    server = turn.server
+    with ExitStack() as stack:
+        producer = stack.enter_context(turn.process())
+        empty = server.memory()
+        waiting = _enqueue(turn, producer)
+        worker = stack.enter_context(turn.process())
+        server.reset_statistics()
+        cpu = server.cpu_seconds()
+        drained = turn.drain(worker, Work.NOOP, waiting)
+        cpu = server.cpu_seconds() - cpu
+        started = drained["started"]
+        if not started:
+            return
+        scripts, others = server.calls()
+        turn.note_rate(Figure.DRAIN, drained)
+        turn.note(Figure.WORKER_CPU, drained["worked"] / started)
+        turn.note(Figure.REDIS_CPU, cpu / started)
+        turn.note(Figure.SCRIPT_CALLS, scripts / started)
+        turn.note(Figure.OTHER_CALLS, others / started)
+        if not turn.system.requirements:
+            turn.note(Figure.SCRIPTS, server.scripts_microseconds() / 1e6 / started)
+        turn.note(Figure.FINISHED_MEMORY, (server.memory() - empty) / started)
+        turn.note(Figure.WORKER_MEMORY, resident_bytes(worker.pid))
+        finished = producer.ask("finished")["finished"]
+        if finished is not None:
+            account = turn.outcome.account(turn.system.name)
+            account.recorded += finished
+            account.looked_at += waiting
+
+
+def _enqueue(turn: Turn, producer: Child) -> int:
+    """Enqueue after a warm-up; returns how many jobs wait then."""
+    waiting = 0
+    for count, together in ((_WARM_ONE, False), (_WARM_MANY, True)):
+        turn.enqueue(producer, Work.NOOP, waiting, count, together=together)
+        waiting += count
+    ones = min(turn.jobs, _ONE_AT_MOST)
+    turn.note(Figure.ENQUEUE_ONE, ones / turn.enqueue(producer, Work.NOOP, waiting, ones, together=False))
+    waiting += ones
+    before = turn.server.memory()
+    seconds = turn.enqueue(producer, Work.NOOP, waiting, turn.jobs, together=True)
+    if not turn.lacks(Figure.ENQUEUE_MANY):
+        turn.note(Figure.ENQUEUE_MANY, turn.jobs / seconds)
+    elif not turn.lacks(Figure.ENQUEUE_SPREAD):
+        turn.note(Figure.ENQUEUE_SPREAD, turn.jobs / seconds)
+    turn.note(Figure.MEMORY, (turn.server.memory() - before) / turn.jobs)
+    return waiting + turn.jobs
+
+
+THROUGHPUT = Scenario(
+    name="throughput",
+    text="enqueue one at a time, enqueue many, drain no-op jobs with one worker",
+    measure=_measure,
+    roles=ALL,
+    every_round=True,
+)
