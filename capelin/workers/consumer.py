@@ -24,6 +24,7 @@ from capelin.lua import Call, Delivery, KnownTask, OutcomeRow
 from capelin.metrics.meter import NO_METER, Meter
 from capelin.workers.lanes import Lanes
 from capelin.workers.limits import Limits
+from capelin.workers.outcomes import handed_back
 from capelin.workers.ready import MOST_A_CALL, Ready, Visit
 from capelin.workers.recording import Batch, Recorder
 from capelin.workers.running import Running, Start, Stop
@@ -349,8 +350,23 @@ class Consumer:
 
     def adopt(self, shard: ShardKeys, jobs: Iterable[Delivery]) -> None:
         """Start what was delivered in a reply that was never read."""
-        begun = [job for job in jobs if self.begin(shard, job)]
+        begun: list[Delivery] = []
+        for job in jobs:
+            if self.begin(shard, job):
+                begun.append(job)
+            else:
+                self._return_forgotten(shard, job)
         self._meter.adopted(shard, begun)
+
+    def _return_forgotten(self, shard: ShardKeys, delivery: Delivery) -> None:
+        """Hand back a start that Redis holds running although its end was recorded: it has lost that write,
+        in a failover or a crash, and the stake that this worker renews would keep the job from everybody.
+        """
+        start = Start(shard, delivery)
+        if self._running.has_ended(start):
+            log.warning("redis lost the end of a start; the job is handed back", job=start.job_id)
+            self.recorder.add(start, handed_back(delivery))
+            self._lanes.wake()
 
     def begin(self, shard: ShardKeys, delivery: Delivery) -> bool:
         """Start what was delivered, by whatever door; False when it is known."""

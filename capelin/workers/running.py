@@ -107,6 +107,10 @@ class Running:
         self._starts[key] = start
         return True
 
+    def has_ended(self, start: Start) -> bool:
+        """Whether this very start, or a later one of its job, has run here, and its end was recorded."""
+        return self._ended.get((start.shard.base, start.uid), 0) >= start.token
+
     def remove(self, start: Start) -> None:
         key = (start.shard.base, start.uid)
         if self._starts.get(key) is start:
