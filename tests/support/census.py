@@ -110,11 +110,12 @@ def take_census(*servers: RedisServer) -> Census:
     jobs: dict[str, Standing] = {}
     for server in servers:
         with server.connect() as redis:
-            jobs.update(_census_of(redis))
+            jobs.update(census_of(redis).jobs)
     return Census(jobs=jobs)
 
 
-def _census_of(redis: Asked) -> dict[str, Standing]:
+def census_of(redis: Asked) -> Census:
+    """Look at every job of one server."""
     records: dict[str, dict[str, str]] = {}
     places: defaultdict[str, list[str]] = defaultdict(list)
     pending: defaultdict[str, list[str]] = defaultdict(list)
@@ -138,17 +139,19 @@ def _census_of(redis: Asked) -> dict[str, Standing]:
                 places[place + uid].append(name)
                 if kind == "stream":
                     pending[place + uid] += _owner(redis, key, entry)
-    return {
-        job: Standing(
-            id=job,
-            record=records.get(job, {}),
-            places=places[job],
-            pending=pending[job],
-            failures=failures.get(job, 0),
-        )
-        for job in {*records, *places}
-        if job in records or any(not where.startswith("stream:") for where in places[job]) or pending[job]
-    }
+    return Census(
+        jobs={
+            job: Standing(
+                id=job,
+                record=records.get(job, {}),
+                places=places[job],
+                pending=pending[job],
+                failures=failures.get(job, 0),
+            )
+            for job in {*records, *places}
+            if job in records or any(not where.startswith("stream:") for where in places[job]) or pending[job]
+        }
+    )
 
 
 def _items(found: dict[str, str]) -> Iterable[tuple[str, str]]:

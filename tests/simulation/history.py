@@ -1,0 +1,144 @@
+"""What happened in a simulation, as the tasks, the clients and the server saw it.
+
+It stands outside of every process: what a pod writes down here survives it, and nobody forgets it when Redis
+does.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A start, as its task saw it."""
+
+    at: float
+    job: str
+    token: int
+    task: str
+    pod: str
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """An outcome that a script wrote into a record, and the newest start that had been seen by then."""
+
+    at: float
+    job: str
+    token: int
+    kind: str
+    pod: str
+    newest: int
+    status: str
+
+
+@dataclass(kw_only=True)
+class Submitted:
+    """What a client asked for, and what it was told."""
+
+    at: float
+    n: int
+    task: str
+    pod: str
+    key: str | None
+    mode: str | None
+    job: str | None = None
+    duplicate: bool = False
+    error: str | None = None
+    confirmed_at: float | None = None
+    cancelled: str | None = None
+    result: str | None = None
+    waits: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A state that a singleton's leader was told is saved."""
+
+    at: float
+    pod: str
+    fence: int
+    value: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disturbance:
+    """Something that befell the fleet.
+
+    Attributes:
+        pod: Whom; `redis` or `all` for what befell everybody.
+        ends: When it was over, s.
+        fatal: Whether the jobs in flight of that pod were lost to it.
+    """
+
+    at: float
+    ends: float
+    pod: str
+    kind: str
+    fatal: bool = False
+
+
+@dataclass(kw_only=True)
+class History:
+    """Everything that happened.
+
+    Args:
+        clock: Seconds since the beginning.
+    """
+
+    clock: Callable[[], float]
+    trace: list[str] = field(default_factory=list[str])
+    begun: list[Begun] = field(default_factory=list[Begun])
+    ended: dict[tuple[str, int], float] = field(default_factory=dict[tuple[str, int], float])
+    recorded: list[Recorded] = field(default_factory=list[Recorded])
+    submitted: list[Submitted] = field(default_factory=list[Submitted])
+    saved: list[Saved] = field(default_factory=list[Saved])
+    disturbances: list[Disturbance] = field(default_factory=list[Disturbance])
+    problems: list[str] = field(default_factory=list[str])
+    restores: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    replayed: set[str] = field(default_factory=set[str])
+    _starts: set[tuple[str, int, int]] = field(default_factory=set[tuple[str, int, int]])
+    newest: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
+    coverage: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
+    closed: bool = False
+
+    def note(self, pod: str, event: str) -> None:
+        """One line of the trace."""
+        if not self.closed:
+            self.trace.append(f"{self.clock():10.4f}  {pod:<8} {event}")
+
+    def problem(self, text: str) -> None:
+        """Something that must not be."""
+        if not self.closed:
+            self.note("CHECK", text)
+            self.problems.append(f"at {self.clock():.3f} s: {text}")
+
+    def begin(self, pod: str, job: Any, n: int) -> None:
+        """A task begins."""
+        if self.closed:
+            return
+        identity = (job.id, job.token, len(self.restores))
+        if identity in self._starts:
+            self.problem(f"token {job.token} of {job.id} began twice, now in {pod}")
+        self._starts.add(identity)
+        start = Begun(at=self.clock(), job=job.id, token=job.token, task=job.task, pod=pod, n=n)
+        self.begun.append(start)
+        self.newest[job.id] = max(self.newest[job.id], job.token)
+        self.note(pod, f"begins {job.id} token {job.token} attempt {job.attempt}: {job.task}({n})")
+
+    def end(self, pod: str, job: Any, how: str) -> None:
+        """A task ends."""
+        if self.closed:
+            return
+        self.ended[job.id, job.token] = self.clock()
+        self.note(pod, f"ends {job.id} token {job.token}: {how}")
+
+    def disturb(self, pod: str, kind: str, *, seconds: float = 0.0, fatal: bool = False) -> None:
+        """Something befalls the fleet."""
+        now = self.clock()
+        self.disturbances.append(Disturbance(at=now, ends=now + seconds, pod=pod, kind=kind, fatal=fatal))
+        self.coverage[kind] += 1
+        self.note(pod, f"=== {kind}{f' for {seconds:g} s' if seconds else ''}")

@@ -1,0 +1,111 @@
+"""The real world, replaced for as long as a simulation runs: clocks, randomness, names.
+
+`time.time` and `time.monotonic` are replaced where modules look them up, and where functions hold them as the
+defaults of their arguments, so that nothing of capelin or fakeredis sees another clock than the simulation's.
+"""
+
+import gc
+import os
+import random
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from types import FunctionType
+from typing import Any
+from unittest import mock
+
+from tests.simulation.loop import SimLoop
+
+EPOCH = 1_767_225_600
+"""What the wall clocks show when a simulation begins (2026-01-01), s: its ticks can be read."""
+
+SKEW: ContextVar[float] = ContextVar("simulated_skew", default=0.0)
+"""By how much the wall clock of this process is wrong, s. Redis's is right by definition."""
+
+
+@contextmanager
+def simulated(loop: SimLoop, seed: int) -> Generator[None]:
+    """Put a simulation's clock and randomness in place of the real ones."""
+    draw = random.Random(seed ^ 0x5EED)  # noqa: S311 -- to be repeated, not to be secret
+    clocks = {time.time: lambda: EPOCH + loop.elapsed + SKEW.get(), time.monotonic: loop.time}
+
+    def uuid7() -> uuid.UUID:
+        milliseconds = int((EPOCH + loop.elapsed) * 1000)
+        return uuid.UUID(int=milliseconds << 80 | 7 << 76 | draw.getrandbits(74))
+
+    import fakeredis  # noqa: F401 # pyright: ignore[reportUnusedImport] -- so that its defaults are found
+
+    before = random.getstate()
+    with ExitStack() as stack:
+        for function, name, place in list(_defaults_that_are(clocks)):
+            stack.enter_context(_default(function, name, place, clocks))
+        stack.enter_context(mock.patch.object(time, "time", clocks[time.time]))
+        stack.enter_context(mock.patch.object(time, "monotonic", clocks[time.monotonic]))
+        stack.enter_context(mock.patch("capelin.ids.uuid7", uuid7))
+        stack.enter_context(mock.patch.object(os, "getpid", return_value=1))
+        stack.enter_context(mock.patch.object(socket, "gethostname", return_value="host"))
+        random.seed(seed)
+        stack.callback(random.setstate, before)
+        # What is collected when depends on what ran before; async generators would end at other moments.
+        if gc.isenabled():
+            gc.disable()
+            stack.callback(gc.enable)
+        yield
+
+
+def real_clocks_left(*packages: str) -> list[str]:
+    """The names in these packages' modules that would still be a real clock: `from time import monotonic`."""
+    real = {time.time, time.monotonic, time.perf_counter}
+    return sorted(
+        f"{module}.{name}"
+        for module, loaded in list(sys.modules.items())
+        if module.partition(".")[0] in packages
+        for name, value in vars(loaded).items()
+        if getattr(value, "__hash__", None) is not None and _is_one_of(value, real)
+    )
+
+
+def _is_one_of(value: object, real: set[Any]) -> bool:
+    return any(value is one for one in real)
+
+
+def _defaults_that_are(clocks: dict[Any, Any]) -> Generator[tuple[FunctionType, str | None, int]]:
+    """Functions, and the defaults of theirs that are real clocks: by name, or by place."""
+    seen: set[int] = set()
+    for module in [m for at, m in sys.modules.items() if at.partition(".")[0] in ("capelin", "fakeredis")]:
+        for value in list(vars(module).values()):
+            found = list(vars(value).values()) if isinstance(value, type) else [value]
+            for function in found:
+                if not isinstance(function, FunctionType) or id(function) in seen:
+                    continue
+                seen.add(id(function))
+                for name, default in (function.__kwdefaults__ or {}).items():
+                    if _is_one_of(default, set(clocks)):
+                        yield function, name, 0
+                for place, default in enumerate(function.__defaults__ or ()):
+                    if _is_one_of(default, set(clocks)):
+                        yield function, None, place
+
+
+@contextmanager
+def _default(function: FunctionType, name: str | None, place: int, clocks: dict[Any, Any]) -> Generator[None]:
+    if name is not None:
+        kept: dict[str, Any] = function.__kwdefaults__ or {}
+        function.__kwdefaults__ = kept | {name: clocks[kept[name]]}
+        try:
+            yield
+        finally:
+            function.__kwdefaults__ = kept
+        return
+    positional = function.__defaults__ or ()
+    changed = list(positional)
+    changed[place] = clocks[positional[place]]
+    function.__defaults__ = tuple(changed)
+    try:
+        yield
+    finally:
+        function.__defaults__ = positional
