@@ -205,7 +205,7 @@ def test_a_check_that_hangs_ends_in_time_and_hides_nothing(patient: RedisServer)
         assert fault.hits >= 1
     by_check = {one.check: one for one in found}
     assert by_check["persistence"].severity == "warning"
-    assert by_check["persistence"].what.startswith("could not be looked at: ")
+    assert by_check["persistence"].what.startswith("could not be looked at: 127.0.0.1:")
     with RedisProxy(patient.url) as proxy:
         found = look(proxy.url, "version", "scripts", bounds=Bounds(patience=0.0))
         assert [(one.severity, one.what) for one in found] == [("warning", "no answer within 0 s")] * 2

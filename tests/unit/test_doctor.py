@@ -56,6 +56,9 @@ def test_the_line_of_acl_is_for_one_kind_of_redis() -> None:
     assert set(acl_line(db=2).split()) - plain == {"+select"}
     assert {right(words) for words in needed()} <= plain
     # Nothing that could look at or destroy what is not capelin's.
+    begins = "ACL SETUSER shop reset on >PASSWORD resetchannels ~capelin:* &capelin:* "
+    assert acl_line("shop").startswith(begins)
+    assert all(word.startswith("+") for word in acl_line("shop").removeprefix(begins).split())
     assert not {
         word for word in plain if word.startswith(("+@", "+flush", "+keys", "+scan", "+config", "+eval "))
     }
