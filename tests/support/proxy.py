@@ -248,9 +248,15 @@ class RedisProxy:
                 self.port = port
 
     async def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        server, self._server = self._server, None
+        if server is None:
+            return
+        for listening in server.sockets:
+            self._loop.remove_reader(listening.fileno())
+        # What was accepted a moment ago becomes a connection in the loop's next turn. To a server that is
+        # closed by then it cannot be attached, and nobody would ever close it.
+        await asyncio.sleep(0)
+        server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
