@@ -16,6 +16,7 @@ class Accounts:
         repeated: Starts beyond a job's first.
         recorded: Jobs, of those whose records were looked at, that the system's records call finished.
         looked_at: How many that were.
+        keeps_records: Whether it keeps any of jobs that returned nothing.
     """
 
     enqueued: int = 0
@@ -23,6 +24,7 @@ class Accounts:
     repeated: int = 0
     recorded: int = 0
     looked_at: int = 0
+    keeps_records: bool = True
 
     @property
     def lost(self) -> int:

@@ -119,8 +119,10 @@ def tell_account(account: Accounts) -> str:
         faults.append(f"its records name {account.recorded:,} of {account.looked_at:,} as finished")
     if faults:
         return f"{account.enqueued:,} jobs, [red]{', '.join(faults)}[/red]"
-    record = "is on record as finished" if account.looked_at else "it keeps no record of them"
-    return f"{account.enqueued:,} jobs, each ran once; {record}"
+    if account.looked_at:
+        return f"{account.enqueued:,} jobs, each ran once; all are on record as finished that were looked up"
+    record = "" if account.keeps_records else "; it keeps no record of jobs that return nothing"
+    return f"{account.enqueued:,} jobs, each ran once{record}"
 
 
 def _tell_verdicts(console: Console, results: Results) -> None:

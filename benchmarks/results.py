@@ -82,7 +82,7 @@ def _sample(values: list[float]) -> dict[str, Any]:
     return {"median": sample.median, "low": sample.low, "high": sample.high, "rounds": values}
 
 
-def _accounts(outcome: Outcome, system: str) -> dict[str, int]:
+def _accounts(outcome: Outcome, system: str) -> dict[str, int | bool]:
     account = outcome.account(system)
     return {
         "enqueued": account.enqueued,
@@ -91,4 +91,5 @@ def _accounts(outcome: Outcome, system: str) -> dict[str, int]:
         "repeated": account.repeated,
         "recorded": account.recorded,
         "looked_at": account.looked_at,
+        "keeps_records": account.keeps_records,
     }

@@ -5,6 +5,7 @@ worker started (a pool, a program of the system's own) it is a message, see ``re
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -67,9 +68,12 @@ _tell: Started = reports.tell
 
 
 def report_to(started: Started) -> None:
-    """Have the jobs of this process call ``started(number)`` first thing."""
+    """Have the jobs of this process, and of none that it forks, call ``started(number)`` first thing."""
     global _tell  # noqa: PLW0603 -- systems import the functions below by name: there is no object to hold it
     _tell = started
+
+
+os.register_at_fork(after_in_child=lambda: report_to(reports.tell))
 
 
 def began(number: int) -> None:

@@ -39,8 +39,10 @@ def _measure(turn: Turn) -> None:
         turn.note(Figure.FINISHED_MEMORY, (server.memory() - empty) / started)
         turn.note(Figure.WORKER_MEMORY, resident_bytes(worker.pid))
         finished = producer.ask("finished")["finished"]
-        if finished is not None:
-            account = turn.outcome.account(turn.system.name)
+        account = turn.outcome.account(turn.system.name)
+        if finished is None:
+            account.keeps_records = False
+        else:
             account.recorded += finished
             account.looked_at += waiting
 
