@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from capelin.keys import ShardKeys
-from capelin.lua import Delivery, OutcomeRow, Reaped, Verdict
+from capelin.lua import OutcomeRow, Reaped, Verdict
 
 if TYPE_CHECKING:
     from capelin.workers.running import Start
@@ -15,13 +15,13 @@ class Meter:
 
     # Told on the worker's event loop.
 
-    def took(self, shard: ShardKeys, jobs: Sequence[Delivery], now: int | None) -> None:
+    def took(self, shard: ShardKeys, starts: "Sequence[Start]", now: int | None) -> None:
         """These starts began; ``now`` is Redis's clock when they were taken, ms, if it is known."""
 
-    def stole(self, shard: ShardKeys, jobs: Sequence[Delivery], now: int) -> None:
+    def stole(self, shard: ShardKeys, starts: "Sequence[Start]", now: int) -> None:
         """These began, taken from a shard of another worker."""
 
-    def adopted(self, shard: ShardKeys, jobs: Sequence[Delivery]) -> None:
+    def adopted(self, shard: ShardKeys, starts: "Sequence[Start]") -> None:
         """These began, whose delivery was lost."""
 
     def set_aside(self, shard: ShardKeys, entries: int) -> None:

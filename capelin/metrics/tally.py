@@ -14,7 +14,7 @@ from typing import Final
 from typing_extensions import override
 
 from capelin.keys import ShardKeys
-from capelin.lua import Delivery, OutcomeKind, OutcomeRow, Reaped, Verdict
+from capelin.lua import OutcomeKind, OutcomeRow, Reaped, Verdict
 from capelin.metrics import catalog
 from capelin.metrics.catalog import BOUNDS, OTHER, Metric
 from capelin.metrics.figures import Figures, Histogram, Labels
@@ -106,15 +106,16 @@ class Tally(Meter):
     # On the worker's event loop.
 
     @override
-    def took(self, shard: ShardKeys, jobs: Sequence[Delivery], now: int | None) -> None:
-        if not jobs:
+    def took(self, shard: ShardKeys, starts: Sequence[Start], now: int | None) -> None:
+        if not starts:
             return
         queue = shard.queue
         task = priority = ""
         started: dict[str, int] = {}
         wait = _Spread()
-        for job in jobs:
+        for start in starts:
             # Most of a batch are of one task and one priority: what they share is looked up once.
+            job = start.delivery
             if job.task != task:
                 task = job.task
                 started = self._cell(queue, task).started
@@ -122,8 +123,12 @@ class Tally(Meter):
                 priority = job.priority
                 wait = self._wait(queue, priority)
             started[priority] = started.get(priority, 0) + 1
-            if now is not None and job.token == 1:
-                waited = (now - _ready(job)) / 1000
+            if job.token > 1:
+                start.ready = job.enqueued
+                continue
+            ready = start.ready = int(job.place[_ENTRY]) if job.due is None else job.due
+            if now is not None:
+                waited = (now - ready) / 1000
                 wait.counts[bisect_left(BOUNDS, waited)] += 1
                 if waited > 0:
                     wait.total += waited
@@ -131,16 +136,16 @@ class Tally(Meter):
             self._redis_ahead = now - monotonic() * 1000
 
     @override
-    def stole(self, shard: ShardKeys, jobs: Sequence[Delivery], now: int) -> None:
-        if jobs:
-            self.took(shard, jobs, now)
-            self._count(catalog.STOLEN, (shard.queue,), len(jobs))
+    def stole(self, shard: ShardKeys, starts: Sequence[Start], now: int) -> None:
+        if starts:
+            self.took(shard, starts, now)
+            self._count(catalog.STOLEN, (shard.queue,), len(starts))
 
     @override
-    def adopted(self, shard: ShardKeys, jobs: Sequence[Delivery]) -> None:
-        if jobs:
-            self.took(shard, jobs, None)
-            self._count(catalog.ADOPTED, (shard.queue,), len(jobs))
+    def adopted(self, shard: ShardKeys, starts: Sequence[Start]) -> None:
+        if starts:
+            self.took(shard, starts, None)
+            self._count(catalog.ADOPTED, (shard.queue,), len(starts))
 
     @override
     def set_aside(self, shard: ShardKeys, entries: int) -> None:
@@ -158,21 +163,23 @@ class Tally(Meter):
         now = monotonic() * 1000 + self._redis_ahead
         task = ""
         cell = _NOWHERE
+        run, end_to_end = cell.run, cell.end_to_end
         for (start, row), verdict in zip(outcomes, verdicts, strict=True):
-            job = start.delivery
-            if job.task != task:
-                task = job.task
+            if start.delivery.task != task:
+                task = start.delivery.task
                 cell = self._cell(queue, task)
-            if start.began is not None and start.ended is not None:
-                ran = start.ended - start.began
-                cell.run.counts[bisect_left(BOUNDS, ran)] += 1
-                cell.run.total += ran
+                run, end_to_end = cell.run, cell.end_to_end
+            began, ended = start.began, start.ended
+            if began is not None and ended is not None:
+                ran = ended - began
+                run.counts[bisect_left(BOUNDS, ran)] += 1
+                run.total += ran
             if row.kind == _COMPLETE and (verdict is _RECORDED or verdict is _REPEATED):
                 cell.completed += 1
-                took = (now - (_ready(job) if job.token == 1 else job.enqueued)) / 1000
-                cell.end_to_end.counts[bisect_left(BOUNDS, took)] += 1
+                took = (now - start.ready) / 1000
+                end_to_end.counts[bisect_left(BOUNDS, took)] += 1
                 if took > 0:  # a clock that was set back must not make a sum fall
-                    cell.end_to_end.total += took
+                    end_to_end.total += took
             else:
                 self._recorded(queue, task, row, verdict)
 
@@ -256,8 +263,3 @@ class Tally(Meter):
             key = (metric.name, labels)
             with self._lock:
                 self._rare[key] = metric, self._rare.get(key, (metric, 0.0))[1] + by
-
-
-def _ready(job: Delivery) -> int:
-    """Return when a job that starts for the first time was ready to, ms: due, or else in its stream."""
-    return int(job.place[_ENTRY]) if job.due is None else job.due

@@ -320,8 +320,7 @@ class Consumer:
             self.uncertain.append(visit.shard)
             self.to_unpark[visit.shard] = None
             return True
-        begun = [job for job in reply if self.begin(visit.shard, job)]
-        self._meter.took(visit.shard, begun, None)
+        self._meter.took(visit.shard, self._begin_all(visit.shard, reply), None)
         if len(reply) >= visit.count:
             self.to_unpark[visit.shard] = None
         return False
@@ -344,33 +343,34 @@ class Consumer:
         elif owner:
             wait = self._taking.look_again_in(manner, taken)
             self.ready.due(shard, None if wait is None else asyncio.get_running_loop().time() + wait)
-        begun = [job for job in taken.jobs if self.begin(shard, job)]
-        self._meter.took(shard, begun, taken.now)
+        self._meter.took(shard, self._begin_all(shard, taken.jobs), taken.now)
         return False
 
     def adopt(self, shard: ShardKeys, jobs: Iterable[Delivery]) -> None:
         """Start what was delivered in a reply that was never read."""
-        begun: list[Delivery] = []
+        begun: list[Start] = []
         for job in jobs:
-            if self.begin(shard, job):
-                begun.append(job)
+            start = Start(shard, job)
+            if self._begin(start):
+                begun.append(start)
             else:
-                self._return_forgotten(shard, job)
+                self._return_forgotten(start)
         self._meter.adopted(shard, begun)
 
-    def _return_forgotten(self, shard: ShardKeys, delivery: Delivery) -> None:
+    def _return_forgotten(self, start: Start) -> None:
         """Hand back a start that Redis holds running although its end was recorded: it has lost that write,
         in a failover or a crash, and the stake that this worker renews would keep the job from everybody.
         """
-        start = Start(shard, delivery)
         if self._running.has_ended(start):
             log.warning("redis lost the end of a start; the job is handed back", job=start.job_id)
-            self.recorder.add(start, handed_back(delivery))
+            self.recorder.add(start, handed_back(start.delivery))
             self._lanes.wake()
 
-    def begin(self, shard: ShardKeys, delivery: Delivery) -> bool:
+    def _begin_all(self, shard: ShardKeys, jobs: Iterable[Delivery]) -> list[Start]:
+        return [start for job in jobs if self._begin(start := Start(shard, job))]
+
+    def _begin(self, start: Start) -> bool:
         """Start what was delivered, by whatever door; False when it is known."""
-        start = Start(shard, delivery)
         if not self._running.add(start):
             return False
         self.begun += 1
@@ -411,5 +411,4 @@ class Consumer:
             if isinstance(reply, Exception):
                 self.uncertain.append(visit.shard)
                 continue
-            begun = [job for job in reply.jobs if self.begin(visit.shard, job)]
-            self._meter.stole(visit.shard, begun, reply.now)
+            self._meter.stole(visit.shard, self._begin_all(visit.shard, reply.jobs), reply.now)

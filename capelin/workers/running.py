@@ -49,6 +49,7 @@ class Start:
         pool: The slots it takes: ``loop``, ``thread`` or ``process``.
         began: When its coroutine began (``time.monotonic``), or None.
         ended: When it was over, if somebody counts.
+        ready: When its job was ready to start (Redis's clock, ms), if somebody counts.
     """
 
     shard: ShardKeys
@@ -59,6 +60,7 @@ class Start:
     handle: "asyncio.Task[None] | None" = None
     began: float | None = None
     ended: float | None = None
+    ready: int = 0
 
     @property
     def uid(self) -> str:

@@ -43,6 +43,10 @@ def job(task: str = "send", *, token: int = 1, entered: int = NOW, **more: Any) 
     return Delivery(**{**fields, **more})
 
 
+def starts(*deliveries: Delivery) -> list[Start]:
+    return [Start(SHARD, delivery) for delivery in deliveries]
+
+
 @pytest.fixture
 def tally() -> Tally:
     return Tally({"send": "send", "mail": "send"})
@@ -60,7 +64,7 @@ def end(
 
 
 def test_an_alias_is_counted_as_its_task_and_a_stranger_as_other(tally: Tally) -> None:
-    tally.took(SHARD, [job("send"), job("mail"), job("nobody-knows-it"), job("nor-this")], NOW)
+    tally.took(SHARD, starts(job("send"), job("mail"), job("nobody-knows-it"), job("nor-this")), NOW)
     assert value(tally, catalog.STARTED, "emails", "send", "normal") == 2
     assert value(tally, catalog.STARTED, "emails", "other", "normal") == 2
 
@@ -81,7 +85,7 @@ def test_an_alias_is_counted_as_its_task_and_a_stranger_as_other(tally: Tally) -
     ],
 )
 def test_a_wait_counts_from_when_a_job_was_ready(tally: Tally, delivery: Delivery, seconds: float) -> None:
-    tally.took(SHARD, [delivery], NOW)
+    tally.took(SHARD, starts(delivery), NOW)
     *counts, total = tally.figures().histograms[catalog.WAIT.name]["emails", "normal"]
     assert total == pytest.approx(seconds)
     [bucket] = [place for place, count in enumerate(counts) if count]
@@ -89,7 +93,7 @@ def test_a_wait_counts_from_when_a_job_was_ready(tally: Tally, delivery: Deliver
 
 
 def test_only_the_first_start_of_a_job_waits(tally: Tally) -> None:
-    tally.took(SHARD, [job(token=2, entered=NOW - 5000)], NOW)
+    tally.took(SHARD, starts(job(token=2, entered=NOW - 5000)), NOW)
     assert value(tally, catalog.STARTED, "emails", "send", "normal") == 1
     assert sum(tally.figures().histograms[catalog.WAIT.name]["emails", "normal"]) == 0
 
@@ -128,8 +132,8 @@ def test_an_outcome_whose_reply_was_lost_counts_once_it_is_known(tally: Tally) -
 
 
 def test_doors_other_than_a_take_count_as_starts_too(tally: Tally) -> None:
-    tally.stole(SHARD, [job()], NOW)
-    tally.adopted(SHARD, [job()])
+    tally.stole(SHARD, starts(job()), NOW)
+    tally.adopted(SHARD, starts(job()))
     tally.stole(SHARD, [], NOW)
     assert value(tally, catalog.STOLEN, "emails") == 1
     assert value(tally, catalog.ADOPTED, "emails") == 1
