@@ -13,7 +13,7 @@ DEMO_READY := $(if $(wildcard $(DEV)),$(DEV),$(EMBEDDED))
 SOURCES := $(wildcard capelin tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-failover types lint redis-server
+.PHONY: help demo test check format bench bench-full bench-failover types lint redis-server
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -38,8 +38,11 @@ format: $(DEV)  ## format, and fix what lint can fix
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-bench: $(DEV) redis-server  ## measure; prints ratios to a bare loop and to peers
+bench: $(DEV) redis-server  ## measure; prints ratios to a bare loop and to peers: under 15 minutes
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: $(DEV) redis-server  ## measure everything, the long scenarios too, and draw: an hour and more
+	$(BIN)/python -m benchmarks --full --jobs 20000 --plots docs/performance $(ARGS)
 
 bench-failover: $(DEV) redis-server  ## measure how long the lead is vacant when its holder ends
 	$(BIN)/python -m benchmarks.failover $(ARGS)
