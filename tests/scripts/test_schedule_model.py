@@ -211,7 +211,7 @@ def test_no_order_of_events_makes_a_tick_two_jobs_or_loses_one_that_is_owed() ->
     run_state_machine_as_test(
         TicksMachine,
         settings=settings(
-            max_examples=2_000 if NIGHTLY else 30,
+            max_examples=300 if NIGHTLY else 30,
             stateful_step_count=150 if NIGHTLY else 50,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
