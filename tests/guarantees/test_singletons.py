@@ -3,6 +3,7 @@
 What is asked of Redis here is asked over a bare connection, and what ran is read from the ledger.
 """
 
+import asyncio
 import json
 import time
 from dataclasses import dataclass
@@ -153,11 +154,12 @@ def hosts(processes: Processes, redis_server: RedisServer, ledger: Ledger) -> Ho
 @pytest.mark.slow
 async def test_state_survives_twenty_migrations_without_a_lost_update(hosts: Hosts) -> None:
     await hosts.start(3, "counter")
-    last = 0
+    last, starting = 0, list[asyncio.Task[None]]()
     for how in islice(cycle(("kill", "stop", "stall", "freeze")), MIGRATIONS):
         line = await hosts.saved("counter", after=last)
         last = max(line.token, hosts.holder("counter")[1])
         host = hosts.holder("counter")[0] or line.worker
+        await wait_until(lambda: host in hosts.workers, description="the host to have started")  # noqa: B023
         child = hosts.workers[host]
         match how:
             case "kill":
@@ -172,7 +174,8 @@ async def test_state_survives_twenty_migrations_without_a_lost_update(hosts: Hos
         if how == "freeze":
             child.thaw()
         elif how in {"kill", "stop"}:
-            await hosts.start(1, "counter")
+            starting.append(asyncio.create_task(hosts.start(1, "counter")))
+    await asyncio.gather(*starting)
     await hosts.end()
     hosts.check_updates("counter")
     assert len(hosts.noted("became", "counter")) > MIGRATIONS
