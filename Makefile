@@ -42,7 +42,7 @@ bench: $(DEV) redis-server  ## measure; prints ratios to a bare loop and to peer
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-full: $(DEV) redis-server  ## measure everything, the long scenarios too, and draw: an hour and more
-	$(BIN)/python -m benchmarks --full --jobs 20000 --plots docs/performance $(ARGS)
+	$(BIN)/python -m benchmarks --full --jobs 20000 --plots docs/performance --json build/benchmarks-full.json $(ARGS)
 
 bench-failover: $(DEV) redis-server  ## measure how long the lead is vacant when its holder ends
 	$(BIN)/python -m benchmarks.failover $(ARGS)

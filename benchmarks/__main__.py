@@ -20,7 +20,7 @@ from benchmarks.server import NoRedis, Server
 from benchmarks.turn import Measured, Scale
 
 _WIDTH = 150
-_PACED = 100
+_PACED = 80
 _PACED_FULL = 1000
 
 

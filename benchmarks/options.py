@@ -31,7 +31,7 @@ def read(words: Sequence[str] | None = None) -> Options:
         prog="python -m benchmarks",
         description="Measure capelin beside its peers and its limits, in turns, on one Redis.",
     )
-    parser.add_argument("--jobs", type=_count, default=6000, help="jobs to enqueue together and drain")
+    parser.add_argument("--jobs", type=_count, default=4000, help="jobs to enqueue together and drain")
     parser.add_argument("--rounds", type=_count, default=3, help="how often it is each system's turn")
     parser.add_argument(
         "--full",

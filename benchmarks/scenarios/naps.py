@@ -9,7 +9,7 @@ from benchmarks.turn import Turn
 from benchmarks.work import NAP, Work
 
 _IDEAL = AT_ONCE / NAP
-_JOBS = 4000
+_JOBS = 3000
 
 
 def _measure(turn: Turn) -> None:

@@ -14,6 +14,7 @@ from benchmarks.catalog import CAPELIN, RQ, SYSTEMS, Role
 from benchmarks.figures import TABLES, Figure, Sample, Unit, percentile
 from benchmarks.options import read
 from benchmarks.outcome import Accounts, Outcome
+from benchmarks.page import BEGIN, END, NoPlace, fill
 from benchmarks.report import cell, tell_account
 from benchmarks.results import Results, as_json
 from benchmarks.runner import Plan
@@ -181,6 +182,31 @@ def test_the_json_of_a_run_can_be_read_back_and_names_what_failed() -> None:
     assert run["systems"]["RQ"]["lacks"]["naps"] == "one job at a time"
     assert run["failures"] == ["arq, throughput: it ended"]
     assert run["unavailable"] == ["huey cannot be installed"]
+
+
+def test_a_page_gets_the_figures_between_its_marks_and_keeps_the_rest() -> None:
+    outcome = Outcome()
+    outcome.note("capelin", Figure.NAPS, 0.9)
+    outcome.note("huey", Figure.NAPS, 0.45)
+    outcome.account("huey").enqueued = 3
+    measured = [_measured(system) for system in SYSTEMS if system.name in {"capelin", "RQ", "huey"}]
+    plan = Plan(systems=measured, scenarios=SCENARIOS, scale=_SCALE, rounds=1)
+    machine = dict.fromkeys(("cpu", "cores", "memory", "system", "python", "load before"), "x")
+    run = as_json(Results(outcome=outcome, plan=plan, machine=machine, redis="7", unavailable=[]))
+    once = fill(f"above {BEGIN} old {END} below", run)
+    assert once.startswith("above ")
+    assert once.endswith(" below")
+    assert "old" not in once
+    assert "| capelin | 90 |" in once
+    assert "| huey | 45 (0.50 x) |" in once
+    assert "| RQ | one job at a time |" in once
+    assert "huey: of 3 jobs 3 were lost" in once
+    assert fill(once, run) == once
+
+
+def test_a_page_without_marks_is_refused() -> None:
+    with pytest.raises(NoPlace, match="the page needs a line"):
+        fill("nothing", {})
 
 
 @pytest.mark.parametrize("words", [["--jobs", "0"], ["--only", "sidekiq"], ["--scenarios", "naps,sleeps"]])
