@@ -121,6 +121,34 @@ def test_prometheus_accepts_the_rules() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+def test_prometheus_accepts_the_configuration() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not on the PATH")
+    words = [promtool, "check", "config", str(DEPLOY / "prometheus" / "prometheus.yaml")]
+    checked = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_compose_file_mounts_what_there_is_and_scrapes_where_workers_listen() -> None:
+    [compose] = read(ROOT / "compose.yaml")
+    services = compose["services"]
+    assert {name for name, service in services.items() if service.get("profiles")} == {
+        "prometheus",
+        "grafana",
+    }
+    for service in services.values():
+        for volume in service.get("volumes", []):
+            source = volume.partition(":")[0]
+            assert source in compose["volumes"] or (ROOT / source).exists(), volume
+    [config] = read(DEPLOY / "prometheus" / "prometheus.yaml")
+    [discovered] = config["scrape_configs"][0]["dns_sd_configs"]
+    command = services["worker"]["command"]
+    assert discovered["port"] == Address.parse(command[command.index("--http") + 1]).port
+    assert set(discovered["names"]) <= set(services)
+    assert config["rule_files"] == [ALERTS.name]
+
+
 def test_the_table_of_metrics_is_the_catalog() -> None:
     table = re.findall(
         r"^\| `(capelin_\w+)` \| (.*?) \| (\w+)(.*?) \| (.*) \|$", OPERATIONS.read_text(), re.MULTILINE
