@@ -9,7 +9,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
@@ -19,7 +19,9 @@ from capelin.metrics import catalog
 from capelin.metrics.catalog import BOUNDS, OTHER, Metric
 from capelin.metrics.figures import Figures, Histogram, Labels
 from capelin.metrics.meter import Meter
-from capelin.workers.running import Start
+
+if TYPE_CHECKING:
+    from capelin.workers.running import Start
 
 WORKER_LOST: Final = "worker_lost"
 PARKED_TOO_LONG: Final = "parked_too_long"
@@ -106,7 +108,7 @@ class Tally(Meter):
     # On the worker's event loop.
 
     @override
-    def took(self, shard: ShardKeys, starts: Sequence[Start], now: int | None) -> None:
+    def took(self, shard: ShardKeys, starts: "Sequence[Start]", now: int | None) -> None:
         if not starts:
             return
         queue = shard.queue
@@ -136,13 +138,13 @@ class Tally(Meter):
             self._redis_ahead = now - monotonic() * 1000
 
     @override
-    def stole(self, shard: ShardKeys, starts: Sequence[Start], now: int) -> None:
+    def stole(self, shard: ShardKeys, starts: "Sequence[Start]", now: int) -> None:
         if starts:
             self.took(shard, starts, now)
             self._count(catalog.STOLEN, (shard.queue,), len(starts))
 
     @override
-    def adopted(self, shard: ShardKeys, starts: Sequence[Start]) -> None:
+    def adopted(self, shard: ShardKeys, starts: "Sequence[Start]") -> None:
         if starts:
             self.took(shard, starts, None)
             self._count(catalog.ADOPTED, (shard.queue,), len(starts))
@@ -152,12 +154,12 @@ class Tally(Meter):
         self._count(catalog.DEAD, (shard.queue, OTHER, "torn"), entries)
 
     @override
-    def ended(self, start: Start) -> None:
+    def ended(self, start: "Start") -> None:
         start.ended = monotonic()
 
     @override
     def recorded(
-        self, shard: ShardKeys, outcomes: Sequence[tuple[Start, OutcomeRow]], verdicts: Sequence[Verdict]
+        self, shard: ShardKeys, outcomes: "Sequence[tuple[Start, OutcomeRow]]", verdicts: Sequence[Verdict]
     ) -> None:
         queue = shard.queue
         now = monotonic() * 1000 + self._redis_ahead

@@ -11,12 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from capelin.connection import Connection
 from capelin.errors import CapelinError
 from capelin.keys import ShardKeys
 from capelin.lua.looking import Survey, survey
 from capelin.probes.answers import Check
 from capelin.workers.worker import Worker
+
+log = structlog.get_logger("capelin.worker")
 
 _BEAT: Final = 0.25
 _LOOK_EVERY: Final = 2.0
@@ -71,6 +75,9 @@ class Vitals:
             try:
                 await self.look_once(connection)
             except CapelinError:  # whether Redis is there is another question
+                self._idle_since = None
+            except Exception:
+                log.exception("a bug of capelin: it cannot be seen whether work is left lying")
                 self._idle_since = None
 
     async def look_once(self, connection: Connection) -> None:
