@@ -13,7 +13,7 @@ DEMO_READY := $(if $(wildcard $(DEV)),$(DEV),$(EMBEDDED))
 SOURCES := $(wildcard capelin tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench bench-full bench-failover types lint redis-server
+.PHONY: help demo simulate test check format bench bench-full bench-failover types lint redis-server
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -23,6 +23,9 @@ demo: $(DEMO_READY)  ## watch workers share real work, and their leader die; nee
 
 test: $(DEV) redis-server  ## run every test; ARGS="tests/x.py -k name" for some
 	$(BIN)/pytest $(ARGS)
+
+simulate: $(DEV)  ## play simulated fleets; SEEDS=10000 for many, ARGS="--seed 42 --shrink" for one
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) $(ARGS)
 
 check: lint types  ## formatting, lint and strict types: what CI demands before the tests
 

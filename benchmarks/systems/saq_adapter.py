@@ -1,8 +1,8 @@
 """SAQ, run by an interpreter of its own: it needs redis-py below 8, and nothing of it belongs to capelin.
 
 Configuration, all of it documented: ``concurrency=100``; the extra ``hiredis``; results kept for ten minutes,
-as by default. SAQ has no call that enqueues many jobs: 100 coroutines share the queue, which lets 100 of them
-talk to Redis at once (``max_concurrent_ops``).
+as by default; results are asked for every 10 ms (default 0.5 s). SAQ has no call that enqueues many jobs: 100
+coroutines share the queue, which lets 100 of them talk to Redis at once (``max_concurrent_ops``).
 """
 
 # The strict checkers run where SAQ is not installed.
@@ -19,6 +19,8 @@ from saq.job import Status
 from benchmarks.adapter import AT_ONCE, Adapter, Settings
 from benchmarks.serving import main
 from benchmarks.work import COROUTINES, Job, Work
+
+_ASK = 0.01
 
 
 class SaqAdapter(Adapter):
@@ -40,7 +42,7 @@ class SaqAdapter(Adapter):
 
     async def result(self, job: Job, within: float) -> Any:
         """As in ``Adapter``."""
-        return await self._queue.apply(job.work.value, timeout=within, **job.named)
+        return await self._queue.apply(job.work.value, timeout=within, poll_interval=_ASK, **job.named)
 
     async def work(self, url: str, work: Work) -> None:
         """As in ``Adapter``."""

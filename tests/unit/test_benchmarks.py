@@ -191,7 +191,9 @@ def test_a_page_gets_the_figures_between_its_marks_and_keeps_the_rest() -> None:
     outcome.account("huey").enqueued = 3
     measured = [_measured(system) for system in SYSTEMS if system.name in {"capelin", "RQ", "huey"}]
     plan = Plan(systems=measured, scenarios=SCENARIOS, scale=_SCALE, rounds=1)
-    machine = dict.fromkeys(("cpu", "cores", "memory", "system", "python", "load before"), "x")
+    machine: dict[str, str] = dict.fromkeys(
+        ("cpu", "cores", "memory", "system", "python", "load before"), "x"
+    )
     run = as_json(Results(outcome=outcome, plan=plan, machine=machine, redis="7", unavailable=[]))
     once = fill(f"above {BEGIN} old {END} below", run)
     assert once.startswith("above ")
