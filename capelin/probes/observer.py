@@ -168,7 +168,10 @@ class Observer:
     async def _leases(self) -> str:
         if not self._worker.started.is_set():
             raise NotWell("it starts")
-        late = self._worker.heartbeat.trust.silent_for
+        trust = self._worker.heartbeat.trust
+        if failing := trust.failing:
+            raise NotWell(f"{len(failing)} shards cannot be renewed, {failing[0]} among them")
+        late = trust.silent_for
         if late > self._settings.lease_ttl:
             raise NotWell(f"not renewed for {late:.1f} s; they hold for {self._settings.lease_ttl:g} s")
         return f"renewed {late:.1f} s ago; {len(self._worker.ownership.shards)} shards"

@@ -63,6 +63,12 @@ class Trust:
         return self._clock() - self._last
 
     @property
+    def failing(self) -> list[ShardKeys]:
+        """Shards of which the last call was not answered."""
+        now = self._clock()
+        return [shard for shard, at in list(self._failed.items()) if now - at <= self._interval * _LATE]
+
+    @property
     def fit(self) -> bool:
         """Whether members may be judged now."""
         now = self._clock()

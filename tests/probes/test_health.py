@@ -7,8 +7,9 @@ import pytest
 
 from capelin import Capelin
 from capelin.errors import ConfigurationError
+from capelin.keys import Keys
 from capelin.probes.server import Address, ProbeServer
-from tests.conftest import OwnRedis
+from tests.conftest import OwnCluster, OwnRedis
 from tests.probes.asking import ANY_PORT, Asked
 from tests.probes.conftest import Ask
 from tests.support.processes import Processes
@@ -47,6 +48,25 @@ def test_a_redis_that_is_gone_makes_a_worker_unready_not_dead_and_it_recovers(
     metrics = worker.metrics()
     assert metrics.of("capelin_slots", pool="loop") == 100
     server.restart() if fault == "killed" else server.resume()
+    worker.until_ready()
+
+
+def test_a_part_of_a_cluster_that_is_gone_makes_a_worker_unready(ask: Ask, own_cluster: OwnCluster) -> None:
+    cluster = own_cluster(node_timeout=30)
+    worker = ask(redis_url=cluster.url)
+    worker.until_ready()
+    keys = Keys("capelin")
+    fleet = cluster.owner_of(cluster.slot_of(keys.fleet_members))
+    shards = {
+        shard: cluster.owner_of(cluster.slot_of(keys.shard("default", shard).meta)) for shard in range(8)
+    }
+    victim = next(node for node in shards.values() if node is not fleet)
+    victim.pause()
+    said = worker.until_failing("/health/ready", "leases", timeout=SOON)
+    gone = [shard for shard, node in shards.items() if node is victim]
+    assert any(f"default:{shard} among them" in said for shard in gone) or "other" in said, said
+    assert worker.live().status == 200
+    victim.resume()
     worker.until_ready()
 
 
