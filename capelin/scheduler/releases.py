@@ -30,7 +30,7 @@ from capelin.lua.replies import ScheduleVerdict
 from capelin.lua.scheduling import Changed, NewSchedule, ScheduleName, schedule_drop, schedule_put
 from capelin.scheduler.firing import Deposed
 from capelin.schedules import Schedule
-from capelin.timetable import CODE, Timetable
+from capelin.timetable import CODE, Entry, Timetable
 
 log = structlog.get_logger("capelin.scheduler")
 
@@ -151,7 +151,6 @@ class Releases:
         self._connection, self._keys, self._owner, self._clock = connection, keys, owner, clock
         self._timetable = Timetable(connection, keys)
         self._choice = Choice(clock)
-        self._applied: dict[str, str] = {}
         self._said: set[str] = set()
         self._looked_at: Mapping[str, tuple[str, str]] | None = None
         self._look_again = 0.0
@@ -171,6 +170,7 @@ class Releases:
         if members == self._looked_at and self._clock() < self._look_again:
             return
         known = await self._declared()
+        _, entries = await self._timetable.read()
         live = {release for release in members.values() if release[1]}
         self._choice.see(known, live)
         unknown = await self._ask_again(members, known)
@@ -178,13 +178,12 @@ class Releases:
             first_seen = {digest: one.first for (name, digest), one in known.items() if name == app}
             living = {digest for name, digest in live if name == app}
             chosen = self._choice.decide(app, first_seen, living)
-            if chosen is None or self._applied.get(app) == chosen:
-                continue
-            # One whose names are another app's is tried again: they may be given up.
-            if await self._apply(epoch, known[app, chosen].declaration):
-                self._applied[app] = chosen
+            if chosen is not None:
+                # Each time: a name that was another app's may be free, an old pod that restarts may have
+                # declared a singleton again, and Redis may have lost what was written last.
+                await self._apply(epoch, known[app, chosen].declaration, entries)
         await self._forget(known, live)
-        await self._purge(epoch)
+        await self._purge(epoch, entries)
         self._looked_at = dict(members)
         # Who was asked answers soon; who never does is asked ever more rarely.
         self._patience = min(2 * self._patience, _LOOK_EVERY) if unknown else _SOON
@@ -210,9 +209,8 @@ class Releases:
         await inbox.post_many(self._connection, self._keys, unknown, inbox.Kind.DECLARE)
         return bool(unknown)
 
-    async def _apply(self, epoch: int, declared: Declaration) -> bool:
-        """Put a release's schedules in place; return whether all of them could be."""
-        complete = True
+    async def _apply(self, epoch: int, declared: Declaration, entries: Mapping[str, Entry]) -> None:
+        """Put a release's schedules in place, and retire what it declares no more."""
         for begin in range(0, len(declared.schedules), _AT_ONCE):
             rows = declared.schedules[begin : begin + _AT_ONCE]
             changed = await self._run(
@@ -226,9 +224,7 @@ class Releases:
                 )
             )
             self._say(declared, rows, changed)
-            complete = complete and ScheduleVerdict.TAKEN not in changed.verdicts
         names = {row.name for row in declared.schedules}
-        _, entries = await self._timetable.read()
         left = [
             entry.name
             for entry in entries.values()
@@ -242,7 +238,6 @@ class Releases:
             log.info("a schedule has left the code; it is retired", schedule=name, app=declared.app)
         await self._retire_singletons(declared)
         self._said.add(declared.key)
-        return complete
 
     def _say(self, declared: Declaration, rows: Iterable[NewSchedule], changed: Changed) -> None:
         for row, verdict, owner in zip(rows, changed.verdicts, changed.taken_by, strict=True):
@@ -276,9 +271,8 @@ class Releases:
         if old:
             await self._connection.command("HDEL", self._keys.schedules_declared, *old)
 
-    async def _purge(self, epoch: int) -> None:
+    async def _purge(self, epoch: int, entries: Mapping[str, Entry]) -> None:
         """Remove what was retired a week ago: by now, no rollback brings it back."""
-        _, entries = await self._timetable.read()
         seconds, _ = await self._connection.command("TIME", key=self._keys.schedules_items)
         before = int(seconds) * 1000 - _RETIRED_FOR
         old = [entry.name for entry in entries.values() if entry.retired and entry.retired < before]

@@ -194,6 +194,25 @@ async def test_one_that_was_retired_keeps_its_pause_and_its_counts_and_owes_noth
     assert len(stage.ticks("old")) == 2
 
 
+async def test_a_singleton_that_an_old_pod_declares_again_goes_again(deploys: Deploys) -> None:
+    stage = deploys.stage
+    declared = await deploys.declare(NEW)
+    key = stage.keys.singletons
+    for _ in range(2):  # the second time, an old pod has restarted
+        await stage.connection.command("HSET", key, "gone", '{"app":"%s"}' % APP)
+        await stage.connection.command("HSET", key, "others", '{"app":"other"}')
+        await deploys.live(declared, after=20)
+        assert await stage.connection.command("HKEYS", key) == [b"others"]
+
+
+async def test_schedules_that_redis_lost_are_put_in_place_again(deploys: Deploys) -> None:
+    declared = await deploys.declare(OLD, BOTH)
+    await deploys.live(declared)
+    await deploys.stage.connection.command("HDEL", deploys.stage.keys.schedules_items, "old")
+    await deploys.live(declared, after=20)
+    assert await deploys.standing() == {"old": "active", "both": "active"}
+
+
 async def test_a_retired_one_is_not_fired(deploys: Deploys) -> None:
     first = await deploys.declare(OLD)
     await deploys.live(first)
