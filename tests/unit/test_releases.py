@@ -1,5 +1,6 @@
 """Which release's schedules count: the first pod of a new one decides, and old ones do not fight it."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -199,7 +200,7 @@ async def test_a_singleton_that_an_old_pod_declares_again_goes_again(deploys: De
     declared = await deploys.declare(NEW)
     key = stage.keys.singletons
     for _ in range(2):  # the second time, an old pod has restarted
-        await stage.connection.command("HSET", key, "gone", '{"app":"%s"}' % APP)
+        await stage.connection.command("HSET", key, "gone", json.dumps({"app": APP}))
         await stage.connection.command("HSET", key, "others", '{"app":"other"}')
         await deploys.live(declared, after=20)
         assert await stage.connection.command("HKEYS", key) == [b"others"]
