@@ -32,6 +32,7 @@ class Trust:
         self._now_in: dict[ShardKeys, int] = {}
         self._no_crash_before = 0
         self._failed: dict[ShardKeys, float] = {}
+        self._answered: dict[ShardKeys, float] = {}
         self._no_crash_in: dict[ShardKeys, int] = {}
 
     def renewed(self, server_now: int) -> None:
@@ -48,6 +49,7 @@ class Trust:
     def renewed_in(self, shard: ShardKeys, server_now: int) -> None:
         """A call to one shard was answered, with the clock of its Redis in ms: each master has its own."""
         self._now_in[shard] = server_now
+        self._answered[shard] = self._clock()
 
     def failed_in(self, shard: ShardKeys) -> None:
         """A call to one shard was not answered."""
@@ -64,9 +66,13 @@ class Trust:
 
     @property
     def failing(self) -> list[ShardKeys]:
-        """Shards of which the last call was not answered."""
-        now = self._clock()
-        return [shard for shard, at in list(self._failed.items()) if now - at <= self._interval * _LATE]
+        """Shards of which the last call was not answered, and that was lately."""
+        lately = self._clock() - self._ttl - self._interval
+        return [
+            shard
+            for shard, at in list(self._failed.items())
+            if at > lately and at > self._answered.get(shard, at - 1)
+        ]
 
     @property
     def fit(self) -> bool:
