@@ -29,6 +29,7 @@ class System:
         configuration: How it is set up, for the reader.
         lacks: What it cannot do, and why: said instead of a figure.
         share: How many of the jobs it is given: a slow system says as much with fewer.
+        program: Whether its worker is a program of its own, which the adapter's process starts.
     """
 
     name: str
@@ -39,6 +40,7 @@ class System:
     packages: tuple[str, ...] = ()
     lacks: Mapping[Figure, str] = field(default_factory=dict[Figure, str])
     share: float = 1.0
+    program: bool = False
 
 
 def _peer(
@@ -49,6 +51,7 @@ def _peer(
     configuration: str,
     lacks: Mapping[Figure, str] | None = None,
     share: float = 1.0,
+    program: bool = False,
 ) -> System:
     return System(
         name=name,
@@ -59,6 +62,7 @@ def _peer(
         configuration=configuration,
         lacks=lacks or {},
         share=share,
+        program=program,
     )
 
 
@@ -131,6 +135,7 @@ DRAMATIQ = _peer(
     packages=("dramatiq", "redis", "hiredis"),
     configuration="1 process of 8 threads (default); 100 threads for sleeps; a process a core for CPU jobs",
     lacks=_NO_BULK_NOR_COROUTINES,
+    program=True,
 )
 CELERY = _peer(
     "Celery",
@@ -140,6 +145,7 @@ CELERY = _peer(
     "100 threads for sleeps; prefork of a process a core for CPU jobs",
     lacks=_NO_BULK_NOR_COROUTINES,
     share=0.4,
+    program=True,
 )
 RQ = _peer(
     "RQ",
@@ -148,6 +154,7 @@ RQ = _peer(
     configuration="SimpleWorker (does not fork for each job), enqueue_many, kept 500 s (default)",
     lacks={**_BULK, Figure.NAPS: "one job at a time"},
     share=0.1,
+    program=True,
 )
 HUEY = _peer(
     "huey",
@@ -155,6 +162,7 @@ HUEY = _peer(
     packages=("huey", "redis", "hiredis"),
     configuration="blocking RedisHuey, 4 threads; 100 threads for sleeps; a process a core for CPU jobs",
     lacks=_NO_BULK_NOR_COROUTINES,
+    program=True,
 )
 
 SYSTEMS = (CAPELIN, BARE_LOOP, ARQ, SAQ, STREAQ, TASKIQ, DOCKET, BULLMQ, DRAMATIQ, CELERY, RQ, HUEY)

@@ -79,9 +79,14 @@ async def _scraped(address: Address) -> AsyncGenerator[None]:
         "while True:\n"
         "    for path in ('/metrics', '/health/live'):\n"
         "        urllib.request.urlopen(sys.argv[1] + path).read()\n"
+        "    print('scraped', flush=True)\n"
         "    time.sleep(5)\n"
     )
-    scraper = await asyncio.create_subprocess_exec(sys.executable, "-c", program, f"http://{address}")
+    words = [sys.executable, "-c", program, f"http://{address}"]
+    scraper = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+    if scraper.stdout is None:
+        raise RuntimeError("the scraper's output is not piped")
+    await scraper.stdout.readline()  # what it takes to start is not what metrics cost
     try:
         yield
     finally:

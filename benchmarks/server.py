@@ -60,9 +60,9 @@ class Server:
         self._redis.flushall()
 
     def memory(self) -> int:
-        """Return the bytes in use, without the buffers of clients."""
+        """Return the bytes in use, without cached scripts; with the buffers of whoever is connected."""
         info = self._info("memory")
-        return int(info["used_memory"]) - int(info.get("mem_clients_normal", 0))
+        return int(info["used_memory"]) - int(info.get("used_memory_scripts", 0))
 
     def reset_statistics(self) -> None:
         """Begin to count commands anew."""

@@ -15,19 +15,26 @@ _ONE_AT_MOST = 2000
 
 
 def _measure(turn: Turn) -> None:
-    server = turn.server
+    empty = turn.server.memory()
     with ExitStack() as stack:
         producer = stack.enter_context(turn.process())
-        empty = server.memory()
         waiting = _enqueue(turn, producer)
         worker = stack.enter_context(turn.process())
-        server.reset_statistics()
-        cpu = server.cpu_seconds()
-        drained = turn.drain(worker, Work.NOOP, waiting)
-        cpu = server.cpu_seconds() - cpu
-        started = drained["started"]
-        if not started:
-            return
+        started = _drain(turn, worker, waiting)
+        _look_up(turn, producer, waiting)
+    if started:  # and everybody has gone, whose buffers would count
+        turn.note(Figure.FINISHED_MEMORY, max(0, turn.server.memory() - empty) / started)
+
+
+def _drain(turn: Turn, worker: Child, waiting: int) -> int:
+    """Drain, and note what it cost; returns how many jobs started."""
+    server = turn.server
+    server.reset_statistics()
+    cpu = server.cpu_seconds()
+    drained = turn.drain(worker, Work.NOOP, waiting)
+    cpu = server.cpu_seconds() - cpu
+    started = int(drained["started"])
+    if started:
         scripts, others = server.calls()
         turn.note_rate(Figure.DRAIN, drained)
         turn.note(Figure.WORKER_CPU, drained["worked"] / started)
@@ -36,15 +43,19 @@ def _measure(turn: Turn) -> None:
         turn.note(Figure.OTHER_CALLS, others / started)
         if not turn.system.requirements:
             turn.note(Figure.SCRIPTS, server.scripts_microseconds() / 1e6 / started)
-        turn.note(Figure.FINISHED_MEMORY, (server.memory() - empty) / started)
         turn.note(Figure.WORKER_MEMORY, resident_bytes(worker.pid))
-        finished = producer.ask("finished")["finished"]
-        account = turn.outcome.account(turn.system.name)
-        if finished is None:
-            account.keeps_records = False
-        else:
-            account.recorded += finished
-            account.looked_at += waiting
+    return started
+
+
+def _look_up(turn: Turn, producer: Child, drained: int) -> None:
+    """Ask the system's own records how many jobs have finished."""
+    finished = producer.ask("finished")["finished"]
+    account = turn.outcome.account(turn.system.name)
+    if finished is None:
+        account.keeps_records = False
+    else:
+        account.recorded += finished
+        account.looked_at += drained
 
 
 def _enqueue(turn: Turn, producer: Child) -> int:

@@ -56,8 +56,8 @@ class StreaqAdapter(Adapter):
         await self._worker.run_async()
 
     async def settled(self) -> bool:
-        """As in ``Adapter``."""
-        return self._worker is None or self._worker.running() == 0
+        """As in ``Adapter``: no job that it fetched is unfinished; what it calls running has less in it."""
+        return self._worker is None or self._worker._count == 0  # noqa: SLF001 -- it tells nobody
 
     async def finished(self) -> int | None:
         """As in ``Adapter``."""
