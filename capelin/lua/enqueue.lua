@@ -96,14 +96,15 @@ end
 
 -- The newest tick of each schedule that was decided here outlives the tick's job: a leader that comes back late, or another after
 -- it, learns that there is nothing left to enqueue, however short the record was kept.
-local PASSED_OVER = '.5' -- after the tick: it came to no job, since another held the key
+local PASSED_OVER = 0.5 -- more than the tick: it came to no job, since another held the key
 local function settled(extra)
-  local newest = redis.call('HGET', ticks, extra.schedule)
-  if newest == extra.tick .. PASSED_OVER then return 'duplicate' end
-  if newest and tonumber(newest) >= tonumber(extra.tick) then return 'again' end
+  local newest, tick = tonumber(redis.call('ZSCORE', ticks, extra.schedule) or -1), tonumber(extra.tick)
+  if newest == tick + PASSED_OVER then return 'duplicate' end
+  if newest >= tick then return 'again' end
   if now > tonumber(extra.not_after) then return 'late' end
   extra.not_after = nil
-  redis.call('HSET', ticks, extra.schedule, extra.tick)
+  redis.call('ZREMRANGEBYSCORE', ticks, '-inf', now - TICKS_REMEMBERED) -- of schedules that are no more, say
+  redis.call('ZADD', ticks, tick, extra.schedule)
   redis.call('PEXPIRE', ticks, TICKS_REMEMBERED)
 end
 
@@ -114,7 +115,7 @@ local function submit(extra, uid, task, digest, args, priority, due, _, unique_k
     if verdict then return { verdict, uid } end
   end
   local verdict, target = decide(uid, task, unique_key, on_duplicate)
-  if verdict == 'duplicate' and extra.tick then redis.call('HSET', ticks, extra.schedule, extra.tick .. PASSED_OVER) end
+  if verdict == 'duplicate' and extra.tick then redis.call('ZADD', ticks, tonumber(extra.tick) + PASSED_OVER, extra.schedule) end
   if verdict == 'duplicate' or verdict == 'replace' then doubled = doubled + 1 end
   if verdict == 'again' or verdict == 'duplicate' then return { verdict, target } end
   if verdict == 'known' then return { 'replaced', target } end
