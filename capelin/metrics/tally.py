@@ -113,10 +113,12 @@ class Tally(Meter):
             return
         queue = shard.queue
         task = priority = ""
+        entry: str | int = ""
         started: dict[str, int] = {}
-        wait = _Spread()
+        wait, waited, bucket = _NOWHERE.run, 0.0, 0
+        ready = 0
         for start in starts:
-            # Most of a batch are of one task and one priority: what they share is looked up once.
+            # Most of a batch are of one task, one priority, one moment: what they share is worked out once.
             job = start.delivery
             if job.task != task:
                 task = job.task
@@ -128,12 +130,15 @@ class Tally(Meter):
             if job.token > 1:
                 start.ready = job.enqueued
                 continue
-            ready = start.ready = int(job.place[_ENTRY]) if job.due is None else job.due
+            moment = job.place[_ENTRY] if job.due is None else job.due
+            if moment != entry:
+                entry, ready = moment, int(moment)
+                waited = 0.0 if now is None else max(0.0, (now - ready) / 1000)
+                bucket = bisect_left(BOUNDS, waited)
+            start.ready = ready
             if now is not None:
-                waited = (now - ready) / 1000
-                wait.counts[bisect_left(BOUNDS, waited)] += 1
-                if waited > 0:
-                    wait.total += waited
+                wait.counts[bucket] += 1
+                wait.total += waited
         if now is not None:
             self._redis_ahead = now - monotonic() * 1000
 
@@ -166,6 +171,7 @@ class Tally(Meter):
         task = ""
         cell = _NOWHERE
         run, end_to_end = cell.run, cell.end_to_end
+        ready, took, bucket = -1, 0.0, 0
         for (start, row), verdict in zip(outcomes, verdicts, strict=True):
             if start.delivery.task != task:
                 task = start.delivery.task
@@ -178,10 +184,14 @@ class Tally(Meter):
                 run.total += ran
             if row.kind == _COMPLETE and (verdict is _RECORDED or verdict is _REPEATED):
                 cell.completed += 1
-                took = (now - start.ready) / 1000
-                end_to_end.counts[bisect_left(BOUNDS, took)] += 1
-                if took > 0:  # a clock that was set back must not make a sum fall
-                    end_to_end.total += took
+                if start.ready != ready:
+                    ready = start.ready
+                    took = max(
+                        0.0, (now - ready) / 1000
+                    )  # a clock that was set back must not make a sum fall
+                    bucket = bisect_left(BOUNDS, took)
+                end_to_end.counts[bucket] += 1
+                end_to_end.total += took
             else:
                 self._recorded(queue, task, row, verdict)
 
