@@ -52,7 +52,7 @@ def _any_uid(_: Schedule, tick: int) -> str:  # noqa: ARG001 -- that is what is 
 @contextmanager
 def forgetful_of_ticks() -> Generator[None]:
     """A leader that was deposed goes on, and neither the shard nor the job's name remembers a tick."""
-    marker = "if newest and tonumber(newest) >= tonumber(extra.tick) then return 'again' end"
+    marker = "if newest >= tick then return 'again' end"
     fence = "return held[1] ~= owner or held[2] ~= epoch"
     with (
         scripts(
@@ -97,9 +97,10 @@ BREAKS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "take promotes without removing": partial(
         scripts, ("take", "redis.call('ZREM', scheduled, uid)\n", "\n")
     ),
-    "take writes no stake": partial(
+    "nobody writes stakes": partial(
         scripts,
         ("take", "if #jobs > 0 then redis.call('ZADD', stakes", "if false then redis.call('ZADD', stakes"),
+        ("renew", "if pending_here > 0 or staked == '1' then", "if false then"),
     ),
     "a sent again enqueue is not recognised": partial(
         scripts, ("enqueue", "if known[1] then return 'again', uid end", "")

@@ -61,13 +61,13 @@ class Observer:
         owner = record.get("worker", "?")
         if kind == "reaped":
             self._judge(recorded, owner)
-        elif owner.rpartition("-")[0].rpartition("-")[0] != session.pod:
+        elif _pod_of(owner) != session.pod:
             history.problem(f"{session.pod} recorded {kind} for token {token} of {job}, which {owner} runs")
 
     def _judge(self, reaped: Recorded, owner: str) -> None:
         """Whoever was reaped was dead, asleep, or cut off by something of its own."""
         history = self._world.history
-        pod = owner.rpartition("-")[0].rpartition("-")[0]
+        pod = _pod_of(owner)
         since = reaped.at - 2 * (TTL + INTERVAL) - _LATE
         excuses = [
             one
@@ -175,6 +175,10 @@ def _check_ends(history: History, found: dict[str, dict[str, str]]) -> None:
     began = {(start.job, start.token) for start in history.begun}
     for job, token in sorted(completed - began):
         history.problem(f"{job} was recorded as completed under token {token}, which nobody began")
+    completions = Counter(recorded.job for recorded in history.recorded if recorded.kind == "complete")
+    for job, times in completions.items():
+        if times > 1 and job not in history.replayed and not history.restores:
+            history.problem(f"{job} was completed {times} times")
     for entry in history.submitted:
         record = found.get(entry.job or "")
         if record is None or entry.job in cancelled | keyed | history.replayed or history.restores:
@@ -311,7 +315,11 @@ def check_end(world: World, scenario: Scenario) -> None:
         if job.pending:
             history.problem(f"{job.id} is pending for {job.pending}, which have ended")
     left = world.redis.ask("HKEYS", "capelin:{fleet}:members")
-    names = [name for name in left if not str(name).startswith("#")]
-    gone = [name for name in names if world.pods[str(name).rpartition("-")[0].rpartition("-")[0]].stopping]
+    gone = [name for name in left if _pod_of(str(name)) in world.stopped_in_peace]
     if gone:
         history.problem(f"members that have ended: {gone}")
+
+
+def _pod_of(worker: str) -> str:
+    """The pod of a worker id: `w0-1-1-bhrk3940` is of `w0-1`."""
+    return worker.rpartition("-")[0].rpartition("-")[0]

@@ -48,7 +48,7 @@ class Player:
         self._releases = dict(scenario.workers)
         self._again: dict[str, float] = {}
         self._submitted: dict[int, Submitted] = {}
-        self._healing = False
+        self._ending = False
         world.on_end = self._ended
         world.redis.observe = checker.Observer(world)
 
@@ -68,7 +68,9 @@ class Player:
         await self._settle()
         looking.cancel()
         checker.check(world, self.scenario)
+        self._ending = True
         for pod in world.workers():
+            world.stopped_in_peace.add(pod.name)
             pod.stop()
         deadline = world.loop.elapsed + SETTINGS.grace + 12
         while world.workers() and world.loop.elapsed < deadline:  # noqa: ASYNC110 -- virtual time
@@ -86,7 +88,6 @@ class Player:
     async def _settle(self) -> None:
         """The faults are over: a fleet that can run everything lives, and has time."""
         self.history.note("", "=== the faults are over")
-        self._healing = True
         world = self.world
         while not self._all_awake():  # noqa: ASYNC110 -- virtual time
             await asyncio.sleep(0.1)
@@ -99,6 +100,8 @@ class Player:
         begun = world.loop.elapsed
         while world.loop.elapsed < begun + SETTLING:
             await asyncio.sleep(1.0)
+            if self.history.problems:
+                return
             if not checker.unfinished(world):
                 self.history.note("", f"=== settled after {world.loop.elapsed - begun:.1f} s")
                 return
@@ -332,7 +335,7 @@ class Player:
         wait = self._again.pop(slot, 0.5)
 
         def again() -> None:
-            if not self.history.closed and self.world.slots.get(slot) is pod:
+            if not self._ending and self.world.slots.get(slot) is pod:
                 self.world.start(slot, self._releases.get(slot, 2), worker=pod.task is not None)
                 self.history.disturb(slot, "restarted")
 

@@ -174,6 +174,7 @@ class World:
         self.pods: dict[str, Pod] = {}
         self.slots: dict[str, Pod] = {}
         self.on_end: Callable[[Pod], None] = lambda _: None
+        self.stopped_in_peace: set[str] = set()
         self._starts = 0
 
     def start(self, slot: str, release: int, *, skew: float = 0.0, worker: bool = True) -> Pod:

@@ -1,0 +1,65 @@
+"""Scenarios made by hand: for each protocol that is broken on purpose, one in which it shows."""
+
+from typing import Any
+
+from tests.simulation.scenario import Event, Scenario
+
+_TWO = {"w0": 2, "w1": 2}
+_THREE = {**_TWO, "w2": 2}
+
+
+def _scenario(workers: dict[str, int], *events: Event, until: float = 6.0, seed: int = 1) -> Scenario:
+    return Scenario(seed=seed, workers=workers, events=events, faults_until=until)
+
+
+def _submit(at: float, n: int, *, task: str = "work", **details: Any) -> Event:
+    return Event(at=at, kind="submit", slot="web0", details={"n": n, "task": task, **details})
+
+
+def _submits(first: float, apart: float, count: int, seconds: float) -> list[Event]:
+    return [_submit(first + n * apart, n, args={"seconds": seconds}) for n in range(1, count + 1)]
+
+
+def _event(at: float, kind: str, slot: str = "", **details: Any) -> Event:
+    return Event(at=at, kind=kind, slot=slot, details=details)
+
+
+_REPLIES_LOST = [_event(1.0, "lose_replies", "web0", count=2), *(_submit(1.1, n) for n in (1, 2, 3))]
+_OUTAGE = _event(4.0, "restart_redis", down=5.0, lost=0.0)
+
+CRAFTED: dict[str, Scenario] = {
+    "finish believes anybody": _scenario(
+        _TWO, *_submits(1.0, 0.01, 8, 6.0), _event(2.0, "pause", "w0", seconds=5.8), until=8.0, seed=0
+    ),
+    "a token is used twice": _scenario(_TWO, _submit(1.0, 1, args={"fails": 2})),
+    "take promotes without removing": _scenario(_TWO, _submit(1.0, 1, delay=0.5)),
+    "nobody writes stakes": _scenario(
+        _THREE,
+        *_submits(3.0, 0.08, 20, 6.0),
+        _event(4.0, "kill", "w2", silent=False, again=9.0),
+        until=9.0,
+    ),
+    "a sent again enqueue is not recognised": _scenario(_TWO, _submit(0.5, 9), *_REPLIES_LOST),
+    "dedupe looks away": _scenario(
+        _TWO, *(_submit(n, n, key="red", mode="keep", args={"seconds": 4.0}) for n in (1, 2))
+    ),
+    "finish keeps no account of ends": _scenario(_TWO, _submit(1.0, 1)),
+    "reap forgets": _scenario(
+        _TWO, *_submits(3.5, 0.01, 8, 3.0), _event(4.0, "kill", "w0", silent=False, again=9.0)
+    ),
+    "reap counts every end of a stake as a crash": _scenario(
+        _THREE, *_submits(3.5, 0.01, 12, 8.0), _OUTAGE, until=10.0, seed=0
+    ),
+    # The leader sleeps between reading the clock at the tick of 4 s and writing its intent.
+    "ticks are forgotten": _scenario(
+        _TWO,
+        _event(0.9, "add", "w9", release=2),
+        _event(4.0014, "pause", "w0", seconds=6.0),
+        until=11.0,
+    ),
+    "ticks are passed over": _scenario(
+        {"w0": 2}, _event(3.0, "pause", "w0", seconds=6.0), until=20.0, seed=0
+    ),
+    "the parked are forgotten": _scenario({"w0": 1}, _submit(1.0, 1, task="fresh")),
+}
+"""By the name of what is broken."""
