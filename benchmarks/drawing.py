@@ -51,6 +51,7 @@ PLOTS = (
 def main(results: Path, folder: Path) -> None:
     """Draw what was measured; prints the files' names."""
     mpl.rcParams["svg.hashsalt"] = "capelin"  # the same figures make the same file
+    mpl.rcParams["svg.fonttype"] = "none"  # text stays text
     run: dict[str, Any] = json.loads(results.read_text())
     for plot in PLOTS:
         rows = _rows(run, plot)

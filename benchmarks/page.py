@@ -86,20 +86,20 @@ def _cell(run: dict[str, Any], name: str, figure: Figure) -> str:
 
 
 def _accounts(run: dict[str, Any]) -> list[str]:
-    faulty = {
-        name: system["accounts"]
-        for name, system in run["systems"].items()
-        if system["accounts"]["lost"] or system["accounts"]["repeated"]
-    }
-    if not faulty:
-        return ["No system lost or repeated a job in this run."]
-    return [
-        (
-            f"- {name}: of {account['enqueued']:,} jobs {account['lost']:,} were lost, "
-            f"and {account['repeated']:,} started again."
-        )
-        for name, account in faulty.items()
-    ]
+    lines: list[str] = []
+    for name, system in run["systems"].items():
+        account = system["accounts"]
+        if account["lost"] or account["repeated"]:
+            lines.append(
+                f"- {name}: of {account['enqueued']:,} jobs {account['lost']:,} were lost, "
+                f"and {account['repeated']:,} started again."
+            )
+        if account["recorded"] != account["looked_at"]:
+            lines.append(
+                f"- {name}: of {account['looked_at']:,} jobs that ran its records call "
+                f"{account['recorded']:,} finished."
+            )
+    return lines or ["No system lost or repeated a job in this run, and no record is missing."]
 
 
 def _verdicts(run: dict[str, Any]) -> list[str]:
