@@ -19,7 +19,7 @@ from tests.support.processes import Processes
 PYTHON = [snippet for snippet in snippets() if snippet.language == "python"]
 NAMED = {snippet.file: snippet for snippet in PYTHON if snippet.page == "README.md" and snippet.file}
 LOOKING = {"queues", "jobs", "workers", "shards", "schedules", "leader", "singletons"}
-NOUNS = ("queue", "schedule", "singleton")
+NOUNS = ("queue", "job", "schedule", "singleton")
 _KNOWN = {"shop.py", "web.py", "views.py", "test_shop.py"}
 
 
