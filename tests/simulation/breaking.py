@@ -14,6 +14,7 @@ from capelin.schedules import Schedule
 from capelin.ticks import CatchUp
 from capelin.timing import Timing
 from capelin.workers.control import Control
+from capelin.workers.running import Running
 from capelin.workers.trust import Trust
 from tests.simulation import server
 
@@ -42,6 +43,13 @@ def rash() -> Generator[None]:
         mock.patch.object(Trust, "judge_until_in", return_value=1 << 52),
         mock.patch.object(Trust, "no_crash_before", return_value=0),
     ):
+        yield
+
+
+@contextmanager
+def unmoved_by_forgetting() -> Generator[None]:
+    """A start that has ended here, and that Redis holds running again, is left alone."""
+    with mock.patch.object(Running, "has_ended", return_value=False):
         yield
 
 
@@ -113,6 +121,7 @@ BREAKS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     ),
     "reap forgets": partial(scripts, ("reap", "    enter(uid, RETURNED)\n", "")),
     "reap counts every end of a stake as a crash": rash,
+    "what Redis forgot runs for ever": unmoved_by_forgetting,
     "ticks are forgotten": forgetful_of_ticks,
     "ticks are passed over": passing_over,
     "the parked are forgotten": deaf_to_the_parked,

@@ -33,6 +33,13 @@ CRAFTED: dict[str, Scenario] = {
     ),
     "a token is used twice": _scenario(_TWO, _submit(1.0, 1, args={"fails": 2})),
     "take promotes without removing": _scenario(_TWO, _submit(1.0, 1, delay=0.5)),
+    # The job ends at 2 s; Redis goes back to 1.9 s, where it runs.
+    "what Redis forgot runs for ever": _scenario(
+        {"w0": 2},
+        _submit(1.0, 1, args={"seconds": 1.0}),
+        _event(1.9, "restart_redis", down=0.1, lost=0.3),
+        until=4.0,
+    ),
     "nobody writes stakes": _scenario(
         _THREE,
         *_submits(3.0, 0.08, 20, 6.0),
