@@ -17,6 +17,7 @@ import anyio.to_process
 from capelin.context import JobContext, running
 from capelin.errors import WorkerLost
 from capelin.logs import attach_to_worker
+from capelin.tasks import SyncTask, Task
 
 
 class RemoteError(Exception):
@@ -49,9 +50,11 @@ def run_in_child(import_path: str, args: bytes, context: JobContext) -> tuple[st
         # A terminal sends Ctrl-C to the whole group: what comes of it is the worker's business.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         attach_to_worker()
-        task: Any = importlib.import_module(module_name)
+        found: Any = importlib.import_module(module_name)
         for part in qualname.split("."):
-            task = getattr(task, part)
+            found = getattr(found, part)
+        # A function that was made a task by a call, not by a decorator, is still itself in its module.
+        task: Any = found if isinstance(found, Task) else SyncTask(found, name=context.task)
         positional, keyword = task.signature.decode(args)
         with running(context):
             return task.signature.encode_result(task.function(*positional, **keyword)), None

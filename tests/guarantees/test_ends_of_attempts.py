@@ -270,6 +270,8 @@ async def test_a_process_raises_the_same_outcomes(
         assert (failure.error_type, failure.error_message) == ("Overflowing", "full: 7")
         assert "raise Overflowing(7)" in (failure.traceback or "")
         assert (await failed.info()).attempt == 2
+        made_by_a_call = await in_processes.called.enqueue(5)
+        assert await made_by_a_call.result(timeout=20) == "5 for called"
 
 
 # Timeouts

@@ -78,3 +78,11 @@ def hang(path: str) -> None:
     """Writes its pid, and hangs without an event loop."""
     Path(path).write_text(str(os.getpid()))
     time.sleep(600)
+
+
+def plain(number: int) -> str:
+    """A function that is made a task by a call."""
+    return f"{number} for {current_job().task}"
+
+
+called = tasks.task(name="called", run_in="process")(plain)
