@@ -9,7 +9,7 @@ import importlib
 import pickle
 import signal
 import traceback
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.to_process
@@ -54,7 +54,8 @@ def run_in_child(import_path: str, args: bytes, context: JobContext) -> tuple[st
         for part in qualname.split("."):
             found = getattr(found, part)
         # A function that was made a task by a call, not by a decorator, is still itself in its module.
-        task: Any = found if isinstance(found, Task) else SyncTask(found, name=context.task)
+        made: Any = found if isinstance(found, Task) else SyncTask(found, name=context.task)
+        task = cast("Task[..., Any]", made)
         positional, keyword = task.signature.decode(args)
         with running(context):
             return task.signature.encode_result(task.function(*positional, **keyword)), None
