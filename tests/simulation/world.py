@@ -218,6 +218,8 @@ class World:
                 words += f" {type(error).__name__}: {error}"
             where = "?" if pod is None else pod.name
             self.history.note(where, f"{level}: {event['event']} {words}")
+            if event["event"] == "worker started":
+                self.history.disturb(where, "worker started")
             if level == "critical":
                 self.history.problem(f"{where} says: {event['event']} {words}")
             raise structlog.DropEvent
