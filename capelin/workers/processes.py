@@ -54,8 +54,8 @@ def run_in_child(import_path: str, args: bytes, context: JobContext) -> tuple[st
         for part in qualname.split("."):
             found = getattr(found, part)
         # A function that was made a task by a call, not by a decorator, is still itself in its module.
-        made: Any = found if isinstance(found, Task) else SyncTask(found, name=context.task)
-        task = cast("Task[..., Any]", made)
+        known = isinstance(found, Task)
+        task: Any = cast(Any, found) if known else SyncTask[..., Any](found, name=context.task)
         positional, keyword = task.signature.decode(args)
         with running(context):
             return task.signature.encode_result(task.function(*positional, **keyword)), None
