@@ -30,6 +30,7 @@ from capelin.workers.ownership import Ownership
 from capelin.workers.reconciliation import Reconciliation
 from capelin.workers.running import Running
 from capelin.workers.stall import Stall
+from capelin.workers.sweep import Sweep
 from capelin.workers.trust import Trust
 from capelin.workers.upkeep import Upkeep
 
@@ -128,11 +129,13 @@ class Heartbeat:
         self.members: dict[str, Member] = {}
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
         self._stall = Stall(progressed)
+        self._sweep = Sweep(keys, self._layouts, worker=member.id, interval=interval)
         self._upkeep = Upkeep(
             limits,
             self._layouts,
             worker=member.id,
             found_parked=partial(post, listener.found_parked),
+            sweep=self._sweep,
             meter=meter,
         )
         self._reconciliation = Reconciliation(uncertain, patience=_INTERVALS_UNTIL_SURE * interval)
@@ -320,7 +323,9 @@ class Heartbeat:
         if beat.joined:
             self._post(self._listener.joined)
         if beat.version != self._version:
+            before = self.members
             self.members = read_members(await connection.command("HGETALL", self._keys.fleet_members))
+            self._sweep.saw(before, self.members)
             self._wanted = wanted_shards(self._member.id, self.members, self._layouts, self._keys)
             self._version = beat.version
         if beat.next_expiry < self._interval * 1000:

@@ -2,6 +2,7 @@
 retention.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,10 +10,12 @@ import structlog
 
 from capelin import lua
 from capelin.connection import Connection
+from capelin.errors import CapelinError
 from capelin.keys import ShardKeys
 from capelin.lua import ParkedRow, Reaped, Retained
 from capelin.metrics.meter import NO_METER, Meter
 from capelin.workers.limits import Limits
+from capelin.workers.sweep import Sweep
 from capelin.workers.trust import Trust
 
 log = structlog.get_logger("capelin.worker")
@@ -29,6 +32,7 @@ class Upkeep:
         layouts: Number of shards by queue.
         worker: This worker's id.
         found_parked: Told what is parked in a shard.
+        sweep: Says which shards of others to look at, since a member is gone.
         meter: Counts what comes back, and what goes to the DLQ.
     """
 
@@ -39,9 +43,11 @@ class Upkeep:
         *,
         worker: str,
         found_parked: Callable[[ShardKeys, list[ParkedRow]], None],
+        sweep: Sweep,
         meter: Meter = NO_METER,
     ) -> None:
         self._limits = limits
+        self._sweep = sweep
         self._layouts = layouts
         self._worker = worker
         self._found_parked = found_parked
@@ -68,11 +74,30 @@ class Upkeep:
                 del known[shard]
         due = [shard for shard in owned if self._reap_at.get(shard, now + 1) <= now and trust.fit_for(shard)]
         await self._reap(due, connection, trust)
+        await self._sweep_up(connection, owned, trust)
         await self._retain([shard for shard in owned if self._retain_at.get(shard, 0.0) <= now], connection)
         now = time.monotonic()
-        return min(
-            (max(at, now + trust.fit_for_in(shard)) for shard, at in self._reap_at.items()), default=None
+        moments = [max(at, now + trust.fit_for_in(shard)) for shard, at in self._reap_at.items()]
+        if self._sweep.next_at is not None:
+            moments.append(self._sweep.next_at)
+        return min(moments, default=None)
+
+    async def _sweep_up(self, connection: Connection, owned: Sequence[ShardKeys], trust: Trust) -> None:
+        shards = self._sweep.due(owned) if trust.fit else []
+        if not shards:
+            return
+        # By the clock of its own Redis a call is known to have come in time; those of others were not heard.
+        replies = await asyncio.gather(
+            *(connection.command("TIME", key=shard.meta) for shard in shards), return_exceptions=True
         )
+        for shard, reply in zip(shards, replies, strict=True):
+            if isinstance(reply, CapelinError):
+                trust.failed_in(shard)
+            elif isinstance(reply, BaseException):
+                raise reply
+            else:
+                trust.renewed_in(shard, int(reply[0]) * 1000 + int(reply[1]) // 1000)
+        await self._reap([shard for shard in shards if trust.fit_for(shard)], connection, trust)
 
     async def _reap(self, shards: list[ShardKeys], connection: Connection, trust: Trust) -> None:
         limits = self._limits

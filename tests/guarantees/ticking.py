@@ -126,12 +126,11 @@ class Candidates:
 
     async def decided_until(self, moment: int, *schedules: str, timeout: float = 30) -> None:
         """Return once the ticks up to a moment were decided about."""
-        for schedule in schedules:
-            await wait_until(
-                lambda schedule=schedule: self.last(schedule) >= moment,
-                description=f"the ticks of {schedule} until {moment} to be decided about",
-                timeout=timeout,
-            )
+        await wait_until(
+            lambda: all(self.last(schedule) >= moment for schedule in schedules),
+            description=f"the ticks of {', '.join(schedules)} until {moment} to be decided about",
+            timeout=timeout,
+        )
 
     async def ticks_more(self, schedule: str, count: int) -> None:
         """Return once so many more ticks were fired than now."""

@@ -27,6 +27,11 @@ def _event(at: float, kind: str, slot: str = "", **details: Any) -> Event:
 _REPLIES_LOST = [_event(1.0, "lose_replies", "web0", count=2), *(_submit(1.1, n) for n in (1, 2, 3))]
 _OUTAGE = _event(4.0, "restart_redis", down=5.0, lost=0.0)
 
+REPLACED_AT_ONCE = _scenario(
+    _THREE, *_submits(5.0, 0.02, 12, 4.0), _event(5.6, "kill", "w0", silent=False, again=1.5), until=9.0
+)
+"""A worker dies, and another starts in its place before its jobs have come back."""
+
 CRAFTED: dict[str, Scenario] = {
     "finish believes anybody": _scenario(
         _TWO, *_submits(1.0, 0.01, 8, 6.0), _event(2.0, "pause", "w0", seconds=5.8), until=8.0, seed=0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.simulation.breaking import BREAKS
-from tests.simulation.crafted import CRAFTED
+from tests.simulation.crafted import CRAFTED, REPLACED_AT_ONCE
 from tests.simulation.patches import real_clocks_left
 from tests.simulation.run import run
 from tests.simulation.scenario import draw
@@ -39,6 +39,14 @@ def test_a_protocol_is_found_out_that_is_broken_so_that(broken: str) -> None:
     scenario = CRAFTED[broken]
     assert run(scenario).problems == []
     assert run(scenario, broken=BREAKS[broken]()).problems != []
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_a_worker_that_starts_in_a_dead_ones_place_holds_up_none_of_its_jobs(seed: int) -> None:
+    """It is given shards of the dead one's, and may judge nobody yet."""
+    outcome = run(replace(REPLACED_AT_ONCE, seed=seed))
+    assert outcome.problems == []
+    assert "recovered late, since others were disturbed" not in outcome.coverage
 
 
 def test_a_failing_scenario_shrinks_to_what_it_needs_to_fail() -> None:
