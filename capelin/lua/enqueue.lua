@@ -103,8 +103,8 @@ local function settled(extra)
   if newest >= tick then return 'again' end
   if now > tonumber(extra.not_after) then return 'late' end
   extra.not_after = nil
-  redis.call('ZREMRANGEBYSCORE', ticks, '-inf', now - TICKS_REMEMBERED) -- of schedules that are no more, say
-  redis.call('ZADD', ticks, tick, extra.schedule)
+  redis.call('ZADD', ticks, tick, extra.schedule) -- the first write: a full Redis refuses it
+  redis.call('ZREMRANGEBYSCORE', ticks, '-inf', math.min(now - TICKS_REMEMBERED, tick - 1)) -- of schedules that are no more, say
   redis.call('PEXPIRE', ticks, TICKS_REMEMBERED)
 end
 

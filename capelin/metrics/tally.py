@@ -6,9 +6,9 @@ may be an increment behind.
 """
 
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
@@ -140,7 +140,7 @@ class Tally(Meter):
                 wait.counts[bucket] += 1
                 wait.total += waited
         if now is not None:
-            self._redis_ahead = now - monotonic() * 1000
+            self._redis_ahead = now - time.monotonic() * 1000
 
     @override
     def stole(self, shard: ShardKeys, starts: "Sequence[Start]", now: int) -> None:
@@ -160,14 +160,14 @@ class Tally(Meter):
 
     @override
     def ended(self, start: "Start") -> None:
-        start.ended = monotonic()
+        start.ended = time.monotonic()
 
     @override
     def recorded(
         self, shard: ShardKeys, outcomes: "Sequence[tuple[Start, OutcomeRow]]", verdicts: Sequence[Verdict]
     ) -> None:
         queue = shard.queue
-        now = monotonic() * 1000 + self._redis_ahead
+        now = time.monotonic() * 1000 + self._redis_ahead
         task = ""
         cell = _NOWHERE
         run, end_to_end = cell.run, cell.end_to_end

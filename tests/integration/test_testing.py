@@ -237,7 +237,7 @@ class TestEnqueued:
             [job] = t.enqueued(send)
             assert (job.queue, job.priority, job.headers) == ("mail", "low", {"a": "b"})
             assert job.due == START + timedelta(seconds=60)
-            assert repr(job).startswith(f"JobInfo(id='{job.id}', task='send', queue='mail', shard=")
+            assert repr(job).startswith(f"JobInfo(id='{job.id}', task='send', queue='mail', ")
 
     async def test_by_name_too(self) -> None:
         async with app.testing() as t:

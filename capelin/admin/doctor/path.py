@@ -1,8 +1,8 @@
 """Checks of the way to Redis: how long a round trip takes, and whether the clocks agree."""
 
 import statistics
+import time
 from collections.abc import Mapping
-from time import perf_counter
 
 from capelin.admin.doctor.finding import Report
 from capelin.admin.doctor.patient import Patient
@@ -14,9 +14,9 @@ async def latency(patient: Patient, report: Report) -> None:
     for server in patient.up:
         trips: list[float] = []
         for _ in range(patient.bounds.samples):
-            begin = perf_counter()
+            begin = time.perf_counter()
             await patient.on(server, "PING")
-            trips.append(perf_counter() - begin)
+            trips.append(time.perf_counter() - begin)
         median, worst = statistics.median(trips), max(trips)
         seen = f"{_ms(median)} a round trip, the worst of {len(trips)} {_ms(worst)}, to {server}"
         if median > patient.bounds.slow:
@@ -43,9 +43,9 @@ async def clock(patient: Patient, report: Report) -> None:
         # The quickest of a few round trips says it best: the answer was made half way.
         best: tuple[float, float] | None = None
         for _ in range(3):
-            before, begin = patient.clock(), perf_counter()
+            before, begin = patient.clock(), time.perf_counter()
             seconds, micros = await patient.on(server, "TIME")
-            took = perf_counter() - begin
+            took = time.perf_counter() - begin
             offset = int(seconds) + int(micros) / 1e6 - (before + took / 2)
             best = min((took, offset), best or (took, offset))
         if best is not None:

@@ -90,6 +90,7 @@ _SUFFIX: Mapping[Words, Words] = {
     ("ZCOUNT",): ("0", "1"),
     ("ZRANGEBYSCORE",): ("0", "1"),
     ("ZREM",): ("m",),
+    ("ZREMRANGEBYSCORE",): ("0", "1"),
     ("ZSCORE",): ("m",),
 }
 _ODD: Mapping[Words, Words] = {
