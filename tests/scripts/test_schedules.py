@@ -373,6 +373,21 @@ class TestIntendAndCommit:
         assert board.field(KEYS.schedules_intents) is None
         assert board.field(KEYS.schedules_states) == '{"last":7}'
 
+    def test_a_commit_that_arrives_late_takes_nothing_back(self, board: Board) -> None:
+        board.put()
+        epoch = board.acquire()
+        board.intend(epoch, "tidy", moment=7)
+        board.commit(epoch, "tidy", state='{"last":7}')
+        board.intend(epoch, "tidy", moment=9)
+        newest = board.field(KEYS.schedules_intents)
+        # The same leader's commit of 7, and an older one, over a connection that it has given up.
+        for late in ('{"last":7}', '{"last":5}'):
+            assert board.commit(epoch, "tidy", state=late) is not None
+            assert board.field(KEYS.schedules_intents) == newest is not None
+            assert board.field(KEYS.schedules_states) == '{"last":7}'
+        board.commit(epoch, "tidy", state='{"last":9}')
+        assert board.field(KEYS.schedules_intents) is None
+
     def test_nothing_is_kept_of_one_that_was_removed_meanwhile(self, board: Board) -> None:
         board.put()
         epoch = board.acquire()
