@@ -273,6 +273,8 @@ class Releases:
 
     async def _purge(self, epoch: int, entries: Mapping[str, Entry]) -> None:
         """Remove what was retired a week ago: by now, no rollback brings it back."""
+        if not any(entry.retired for entry in entries.values()):
+            return
         seconds, _ = await self._connection.command("TIME", key=self._keys.schedules_items)
         before = int(seconds) * 1000 - _RETIRED_FOR
         old = [entry.name for entry in entries.values() if entry.retired and entry.retired < before]
