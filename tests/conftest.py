@@ -6,8 +6,9 @@ means that they ran.
 
 import os
 import uuid
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 from typing import Protocol
 
 import pytest
@@ -19,6 +20,7 @@ from tests.support.leaks import find_leaks
 from tests.support.processes import Processes
 from tests.support.proxy import RedisProxy
 from tests.support.servers import RedisServer, redis_server_missing
+from tests.support.workers import RunningWorker, start_worker
 
 _failed = pytest.StashKey[bool]()
 
@@ -247,3 +249,10 @@ def backend_url(request: pytest.FixtureRequest) -> str:
     if not isinstance(url, str):
         raise TypeError(f"{request.param}_url gave {url!r}")
     return url
+
+
+@pytest.fixture
+async def running_worker() -> AsyncIterator[RunningWorker]:
+    """A factory of workers in this process; all end with the test."""
+    async with AsyncExitStack() as ends:
+        yield partial(start_worker, ends)

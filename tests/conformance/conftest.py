@@ -1,9 +1,7 @@
 """What the conformance tests share: an app with tasks on each backend, and a worker moved by hand."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,14 +12,6 @@ from capelin.client import Client
 from capelin.durations import milliseconds
 from capelin.lua import Delivery, OutcomeKind, OutcomeRow, Verdict
 from capelin.tasks import AsyncTask
-from tests.support.workers import RunningWorker, start_worker
-
-
-@pytest.fixture
-async def running_worker() -> AsyncIterator[RunningWorker]:
-    """A factory of workers in this process; all end with the test."""
-    async with AsyncExitStack() as ends:
-        yield partial(start_worker, ends)
 
 
 class Shop:

@@ -1,8 +1,6 @@
 """What the tests of the guarantees share: workers in this process, a ledger of what ran, the log."""
 
 from collections.abc import AsyncIterator, Iterator, MutableMapping
-from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,6 @@ from tests.guarantees.fleet import Fleet
 from tests.support.ledger import Ledger
 from tests.support.processes import Processes
 from tests.support.servers import RedisServer
-from tests.support.workers import RunningWorker, start_worker
-
-
-@pytest.fixture
-async def running_worker() -> AsyncIterator[RunningWorker]:
-    """A factory of workers in this process; all end with the test."""
-    async with AsyncExitStack() as ends:
-        yield partial(start_worker, ends)
 
 
 @pytest.fixture
