@@ -62,11 +62,11 @@ CRAFTED: dict[str, Scenario] = {
     "reap counts every end of a stake as a crash": _scenario(
         _THREE, *_submits(3.5, 0.01, 12, 8.0), _OUTAGE, until=10.0, seed=0
     ),
-    # The leader sleeps between reading the clock at the tick of 4 s and writing its intent.
+    # The leader sleeps between deciding to fire a tick and writing its intent.
     "ticks are forgotten": _scenario(
         _TWO,
         _event(0.9, "add", "w9", release=2),
-        _event(4.0014, "pause", "w0", seconds=6.0),
+        _event(3.9, "doze", script="schedule_intend", seconds=6.0),
         until=11.0,
     ),
     "ticks are passed over": _scenario(

@@ -6,12 +6,14 @@ import gc
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from capelin import lua
 from capelin.errors import CapelinError, JobCancelled, JobFailed
 from capelin.ids import JobId
 from capelin.jobs import Job
+from capelin.lua import loader
 from capelin.requests import JobRequest
 from tests.simulation import checker
 from tests.simulation.apps import SETTINGS
@@ -242,6 +244,21 @@ class Player:
         pod = self.world.slots[event.slot]
         if pod.alive and not pod.main.frozen:
             pod.freeze(event.details["seconds"], heart=heart)
+
+    def doze(self, event: Event) -> None:
+        """Whoever is the next to make this call falls asleep at the worst moment: before it has left."""
+        network, seconds = self.world.network, event.details["seconds"]
+        weathers = [(pod, network.weather(pod.name)) for pod in self.world.workers()]
+
+        def fall_asleep(pod: Pod) -> None:
+            for _, weather in weathers:
+                weather.before = None
+            pod.freeze(seconds, heart=True)
+            network.partition(pod.name)
+            self.world.at_home(seconds, lambda: network.heal(pod.name))
+
+        for pod, weather in weathers:
+            weather.before = (loader.load(event.details["script"]).sha.encode(), partial(fall_asleep, pod))
 
     def partition(self, event: Event) -> None:
         pod = self.world.slots[event.slot]
