@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from capelin._sending import Full, Placed
-from capelin.errors import EnqueueError, InvalidArguments, QueueFull
+from capelin._sending import Full, Lack, Placed
+from capelin.errors import EnqueueError, InvalidArguments, NotReplicated, QueueFull
 from capelin.jobs import Host, Job
 from capelin.lua import Submitted
 from capelin.requests import JobRequest, is_request
@@ -46,8 +46,11 @@ def handles(
 
     Raises:
         QueueFull, EnqueueError: Some were not.
+        NotReplicated: All were, and some have fewer copies than was asked for.
     """
     jobs: list[Job[Any]] = []
+    lacking: list[Job[Any]] = []
+    lacks: list[Lack] = []
     unsent: list[int] = []
     causes: list[Exception] = []
     for index, (request, placed) in enumerate(zip(requests, places, strict=True)):
@@ -56,9 +59,17 @@ def handles(
             causes.append(placed)
         else:
             jobs.append(handle(host, request, placed))
+            if placed.lack is not None:
+                lacking.append(jobs[-1])
+                lacks.append(placed.lack)
     if unsent:
         kind = QueueFull if all(isinstance(cause, Full) for cause in causes) else EnqueueError
-        raise kind(enqueued=jobs, unsent=unsent, causes=causes)
+        raise kind(enqueued=jobs, unsent=unsent, causes=causes, lacking=lacking)
+    if lacks:
+        worst = min(lacks, key=lambda lack: lack.got)
+        raise NotReplicated(
+            jobs=jobs, lacking=lacking, wanted=worst.wanted, got=worst.got, fsync=worst.fsync, why=worst.why
+        )
     return jobs
 
 

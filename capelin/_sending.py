@@ -15,7 +15,7 @@ from capelin._patience import Patience
 from capelin._queues import Queues
 from capelin._rows import Rows, origin
 from capelin.codec import check_payload_size
-from capelin.connection import Connection
+from capelin.connection import Confirmed, Connection, Copies, Wish
 from capelin.durations import milliseconds
 from capelin.errors import RedisRefused, Unreachable
 from capelin.ids import new_uid
@@ -34,12 +34,22 @@ _CALLS_A_ROUND = 32  # so that a million requests neither fill the memory nor ke
 Requests = Sequence[JobRequest[Any]]
 
 
+class Lack(NamedTuple):
+    """How a job has fewer copies than were asked for; ``why`` is Redis's error, if it could not tell."""
+
+    wanted: int
+    got: int
+    fsync: bool
+    why: str | None
+
+
 class Placed(NamedTuple):
     """Where a request's job is. ``uid`` is another job's when that one stands for it."""
 
     shard: int
     uid: str
     verdict: Submitted
+    lack: Lack | None = None
 
 
 Results = list[Placed | Exception]
@@ -70,6 +80,7 @@ class Sender:
 
     Args:
         connection: Where.
+        confirming: The same place, for enqueues that wait for replicas: nothing else waits behind them there.
         keys: The namespace.
         settings: Limits and times.
         queues: Layouts.
@@ -77,9 +88,18 @@ class Sender:
     """
 
     def __init__(
-        self, connection: Connection, keys: Keys, settings: Settings, queues: Queues, rows: Rows
+        self,
+        connection: Connection,
+        *,
+        confirming: Connection,
+        keys: Keys,
+        settings: Settings,
+        queues: Queues,
+        rows: Rows,
     ) -> None:
-        self._connection, self._keys = connection, keys
+        self._connection, self._confirming, self._keys = connection, confirming, keys
+        self._min_replicas, self._fsync = settings.min_replicas, settings.fsync
+        self._replication_timeout = milliseconds(settings.replication_timeout)
         self._queues, self._layouts, self._rows = queues, queues.known, rows
         self._most_waiting = settings.max_queue_length
         self._max_payload_bytes = settings.max_payload_bytes
@@ -106,14 +126,37 @@ class Sender:
         except (Unreachable, RedisRefused) as error:
             return [error] * len(requests)
         results: Results = [_NOT_YET] * len(requests)
+        wish = self._wish(requests)
         common = origin()
         batches = self._batches(requests) if len(requests) > 1 else iter((self._batch(requests[0]),))
         while batch_round := list(islice(batches, _CALLS_A_ROUND)):
-            gave_up = await self._send_round(batch_round, requests, common, results, patience)
+            gave_up = await self._send_round(
+                batch_round, requests, common, results, patience=patience, wish=wish
+            )
             if gave_up is not None:
                 return [gave_up if result is _NOT_YET else result for result in results]
             patience.renew()
         return results
+
+    def _wish(self, requests: Requests) -> Wish | None:
+        """Return how many copies are to be waited for: as many as the most demanding request wants."""
+        replicas = max(self._wanted(request) for request in requests)
+        fsync = any(self._fsynced(request) for request in requests)
+        if not replicas and not fsync:
+            return None
+        return Wish(replicas=replicas, fsync=fsync, patience=self._replication_timeout)
+
+    def _wanted(self, request: JobRequest[Any]) -> int:
+        return self._min_replicas if request.min_replicas is None else request.min_replicas
+
+    def _fsynced(self, request: JobRequest[Any]) -> bool:
+        return self._fsync if request.fsync is None else request.fsync
+
+    def _lack(self, request: JobRequest[Any], copies: Copies) -> Lack | None:
+        wanted, fsync = self._wanted(request), self._fsynced(request)
+        if copies.replicas >= wanted and (copies.on_disk or not fsync):
+            return None
+        return Lack(wanted, copies.replicas, fsync, copies.why)
 
     def _check_size(self, request: JobRequest[Any]) -> None:
         check_payload_size(request.task, request.args, self._max_payload_bytes)
@@ -134,15 +177,21 @@ class Sender:
         requests: Requests,
         common: Mapping[str, str],
         results: Results,
+        *,
         patience: Patience,
+        wish: Wish | None,
     ) -> Unreachable | None:
         """Send batches until each is confirmed or refused; return why if the time is over before."""
         while batches:
-            calls = [self._call(batch, requests, common) for batch in batches]
-            replies = await self._connection.run_many(calls)
+            calls = [self._call(batch, requests, common, touch=wish is not None) for batch in batches]
+            if wish is None:
+                replies = await self._connection.run_many(calls)
+            else:
+                replies = await self._confirming.run_confirmed(calls, wish)
             again: list[_Batch] = []
             lost: Unreachable | None = None
-            for batch, reply in zip(batches, replies, strict=True):
+            for batch, answer in zip(batches, replies, strict=True):
+                reply, copies = answer if isinstance(answer, Confirmed) else (answer, None)
                 if reply is None:
                     if not self._move_on(batch):
                         self._fail(batch, self._full(batch), results)
@@ -155,13 +204,16 @@ class Sender:
                     self._fail(batch, reply, results)
                 else:
                     for place, (verdict, uid) in zip(batch.places, reply, strict=True):
-                        results[place] = Placed(batch.shard, uid, verdict)
+                        lack = None if copies is None else self._lack(requests[place], copies)
+                        results[place] = Placed(batch.shard, uid, verdict, lack)
             batches = again
             if lost is not None and not await patience.pause():
                 return lost
         return None
 
-    def _call(self, batch: _Batch, requests: Requests, common: Mapping[str, str]) -> Call[Any]:
+    def _call(
+        self, batch: _Batch, requests: Requests, common: Mapping[str, str], *, touch: bool
+    ) -> Call[Any]:
         most = self._most_waiting
         shard = self._keys.shard(batch.queue, batch.shard)
         row = self._rows.row
@@ -169,6 +221,7 @@ class Sender:
             shard,
             most=None if most is None else share_of(most, batch.shard, self._layouts[batch.queue].shards),
             resend_window=self._resend_window,
+            touch=touch,
             jobs=[
                 row(requests[place], uid, common) for place, uid in zip(batch.places, batch.uids, strict=True)
             ],

@@ -203,6 +203,7 @@ class Capelin(AppTasks, Bound, AppSchedules, Generic[Resources]):
             PayloadTooLarge: Arguments take more than ``max_payload_bytes``; nothing was written.
             QueueFull: A queue holds as many waiting jobs as ``max_queue_length`` allows.
             EnqueueError: Redis did not confirm all of them in time, or refused some; it tells which exist.
+            NotReplicated: All exist, and fewer replicas than ``min_replicas`` have some of them.
             UnsupportedSchema: A newer major version of capelin wrote the queue; nothing was written.
 
         Example:
@@ -210,7 +211,7 @@ class Capelin(AppTasks, Bound, AppSchedules, Generic[Resources]):
         """
         if is_request(requests):
             [placed] = await self.client().enqueue((requests,))
-            if isinstance(placed, Placed):
+            if isinstance(placed, Placed) and placed.lack is None:
                 return handle(self, requests, placed)
             return handles(self, (requests,), (placed,))
         many = checked(requests)

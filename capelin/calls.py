@@ -104,6 +104,8 @@ def request_fields(options: EffectiveOptions) -> RequestFields:
         "retention": options.retention,
         "on_failure": options.on_failure,
         "max_crashes": options.max_crashes,
+        "min_replicas": options.min_replicas,
+        "fsync": options.fsync,
     }
 
 

@@ -48,7 +48,21 @@ class Client:
         self.keys, self.settings = keys, settings
         self.connection = connect(url, socket_timeout=settings.socket_timeout)
         self.queues = Queues(self.connection, keys, settings)
-        self._sender = Sender(self.connection, keys, settings, self.queues, Rows(describe))
+        # Redis lets whoever asks for replicas wait, and everything behind them on the same socket: they
+        # get one of their own, opened when it is first needed.
+        self._confirming = connect(
+            url,
+            socket_timeout=settings.socket_timeout + settings.replication_timeout,
+            connect_timeout=settings.socket_timeout,
+        )
+        self._sender = Sender(
+            self.connection,
+            confirming=self._confirming,
+            keys=keys,
+            settings=settings,
+            queues=self.queues,
+            rows=Rows(describe),
+        )
         self._ends = Ends(self.connection)
 
     def __repr__(self) -> str:
@@ -148,6 +162,7 @@ class Client:
     async def close(self) -> None:
         """Close the connection; who waits for results gets CancelledError."""
         await self._ends.close()
+        await self._confirming.close()
         await self.connection.close()
 
     async def _hurry(self, worker: str, job: JobId) -> None:

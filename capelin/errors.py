@@ -167,14 +167,21 @@ class EnqueueError(CapelinError):
         enqueued: The jobs that exist.
         unsent: Indexes, into the list that was given, of the requests that were not written or not confirmed.
         causes: The error for each unsent index.
+        lacking: Those of ``enqueued`` that fewer replicas than ``min_replicas`` have.
     """
 
     retryable = True
 
     def __init__(
-        self, *, enqueued: "Sequence[Job[Any]]", unsent: Sequence[int], causes: Sequence[BaseException]
+        self,
+        *,
+        enqueued: "Sequence[Job[Any]]",
+        unsent: Sequence[int],
+        causes: Sequence[BaseException],
+        lacking: "Sequence[Job[Any]]" = (),
     ) -> None:
         self.enqueued, self.unsent, self.causes = list(enqueued), list(unsent), list(causes)
+        self.lacking = list(lacking)
         first = f": {causes[0]}" if causes else ""
         super().__init__(
             f"{len(self.unsent)} of {len(self.unsent) + len(self.enqueued)} jobs not enqueued{first}"
@@ -186,6 +193,51 @@ class QueueFull(EnqueueError):
 
     Nothing of this call's shard was written.
     """
+
+
+class NotReplicated(CapelinError):
+    """The jobs exist, but fewer replicas than ``min_replicas`` have confirmed them in time (or fewer disks).
+
+    They will run. A failover at this moment could lose those that lack copies. Do not enqueue them again
+    unless they have a ``dedupe_key``: then that asks once more, and gives the same jobs.
+
+    Attributes:
+        jobs: Every job of the call, in order: all of them exist.
+        lacking: Those that have too few copies.
+        wanted: The replicas that were asked for.
+        got: The replicas that confirmed the one with the fewest.
+        fsync: Whether disks were asked for, too.
+        why: Redis's own words, if it could not tell (it has no ``WAITAOF``, or no append-only file).
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: "Sequence[Job[Any]]",
+        lacking: "Sequence[Job[Any]]",
+        wanted: int,
+        got: int,
+        fsync: bool = False,
+        why: str | None = None,
+    ) -> None:
+        self.jobs, self.lacking = list(jobs), list(lacking)
+        self.wanted, self.got, self.fsync, self.why = wanted, got, fsync, why
+        what = (
+            f"job {self.lacking[0].id} exists"
+            if len(self.lacking) == 1
+            else f"{len(self.lacking)} jobs exist"
+        )
+        disks = " with their disks" if fsync else ""
+        said = f" ({why})" if why else ""
+        super().__init__(
+            f"{what}, but {got} of {wanted} replicas{disks} confirmed it in time{said}: it will run, and a "
+            "failover now may lose it; do not enqueue it again"
+        )
+
+    @property
+    def job(self) -> "Job[Any]":
+        """The job, or the first of those that have too few copies."""
+        return self.lacking[0]
 
 
 class JobNotFound(CapelinError, LookupError):

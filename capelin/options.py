@@ -59,6 +59,8 @@ class TaskArguments(TypedDict, total=False):
     retention: Duration
     on_failure: Named | str | None
     max_crashes: int
+    min_replicas: int
+    fsync: bool
 
 
 class CallArguments(TypedDict, total=False):
@@ -79,6 +81,8 @@ class CallArguments(TypedDict, total=False):
     retention: Duration | None
     then: JobRequest[Any] | None
     batch_id: str | None
+    min_replicas: int | None
+    fsync: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,7 @@ class EffectiveOptions:
         on_failure: Name of the task that is told of an end in the DLQ.
         max_crashes: Starts whose worker may die before the job goes to the DLQ, or None for what the settings
             say.
+        min_replicas, fsync: What an enqueue waits for, or None for what the settings say.
     """
 
     queue: str
@@ -100,6 +105,8 @@ class EffectiveOptions:
     retention: float | None
     on_failure: str | None
     max_crashes: int | None
+    min_replicas: int | None
+    fsync: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +123,10 @@ class TaskOptions:
         retention: How long a finished job's record stays; 0 keeps nothing beyond the resend window.
         on_failure: The task, or its name, that gets a job when one of this task ends in the DLQ.
         max_crashes: After how many starts whose worker died the job goes to the DLQ.
+        min_replicas: How many replicas of Redis must have the job before ``enqueue`` returns (0; or the
+            setting of that name). Schedules, ``then`` and ``on_failure`` have nobody to tell, and do not
+            wait.
+        fsync: Whether it must be on disk, too, here and there (Redis 7.2; False; or the setting).
 
     Raises:
         InvalidOption: A value makes no sense.
@@ -133,6 +144,8 @@ class TaskOptions:
     retention: Duration | Unset = UNSET
     on_failure: Named | str | Unset | None = UNSET
     max_crashes: int | Unset = UNSET
+    min_replicas: int | Unset = UNSET
+    fsync: bool | Unset = UNSET
 
     def __post_init__(self) -> None:
         self.effective()
@@ -155,6 +168,8 @@ class TaskOptions:
             retention=None if self.retention is UNSET else seconds("retention", self.retention),
             on_failure=None if self.on_failure is UNSET else _task_name("on_failure", self.on_failure),
             max_crashes=None if self.max_crashes is UNSET else _whole("max_crashes", self.max_crashes),
+            min_replicas=None if self.min_replicas is UNSET else _count("min_replicas", self.min_replicas),
+            fsync=None if self.fsync is UNSET else _yes_or_no("fsync", self.fsync),
         )
 
 
@@ -178,6 +193,8 @@ class RequestFields(TypedDict, total=False):
     on_failure: str | None
     max_crashes: int | None
     batch_id: str | None
+    min_replicas: int | None
+    fsync: bool | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +219,8 @@ class CallOptions:
         then: The job that follows a success: ``archive.job(...)``.
         batch_id: The name of a batch that the job belongs to, and what comes of it too: what it enqueues,
             what follows it, who is told of its end in the DLQ.
+        min_replicas: How many replicas of Redis must have the job before ``enqueue`` returns.
+        fsync: Whether it must be on disk, too, here and there (Redis 7.2).
 
     Raises:
         InvalidOption: A value makes no sense, or two do not go together.
@@ -223,6 +242,8 @@ class CallOptions:
     retention: Duration | None = None
     then: JobRequest[Any] | None = None
     batch_id: str | None = None
+    min_replicas: int | None = None
+    fsync: bool | None = None
 
     def __post_init__(self) -> None:
         self.request_fields()
@@ -287,6 +308,18 @@ def _positive(option: str, value: Duration) -> float:
 def _whole(option: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidOption(option=option, value=value, why="expected a whole number, at least 1")
+    return value
+
+
+def _count(option: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidOption(option=option, value=value, why="expected a whole number, at least 0")
+    return value
+
+
+def _yes_or_no(option: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidOption(option=option, value=value, why="expected True or False")
     return value
 
 
@@ -373,4 +406,6 @@ _CALL_CHECKS: Mapping[str, Callable[[str, Any], object]] = {
     "headers": _headers,
     "then": _then,
     "batch_id": _name,
+    "min_replicas": _count,
+    "fsync": _yes_or_no,
 }

@@ -46,6 +46,8 @@ class JobRequest(Generic[R_co]):
             settings say. Whoever finds the dead worker may not know the task, so it travels with the job.
         schedule: Name of the schedule that it is a run of, or None.
         batch_id: The batch that it belongs to, or None for that of the job that it comes from.
+        min_replicas, fsync: What its enqueue waits for, or None for what the settings say. They are not
+            stored.
     """
 
     task: str
@@ -69,6 +71,8 @@ class JobRequest(Generic[R_co]):
     max_crashes: int | None = None
     schedule: str | None = None
     batch_id: str | None = None
+    min_replicas: int | None = None
+    fsync: bool | None = None
 
     def with_args(self, args: str) -> Self:
         """Return the same request with other arguments (encoded). A tenth of what making one anew costs."""

@@ -234,12 +234,13 @@ class ScheduleBook:
         request, described = entry.schedule.run(), entry.schedule.described
         sender = Sender(
             self._connection,
-            self._keys,
-            self._settings,
-            Queues(self._connection, self._keys, self._settings),
-            Rows(lambda task: described.get(task, ("", ""))),
+            confirming=self._connection,
+            keys=self._keys,
+            settings=self._settings,
+            queues=Queues(self._connection, self._keys, self._settings),
+            rows=Rows(lambda task: described.get(task, ("", ""))),
         )
-        [placed] = await sender.send([request])
+        [placed] = await sender.send([replace(request, min_replicas=0, fsync=False)])
         if isinstance(placed, Exception):
             raise placed
         job = JobId(queue=request.queue, shard=placed.shard, uid=placed.uid)

@@ -36,6 +36,13 @@ class Settings(BaseSettings):
     enqueue_timeout: float = Field(
         default=30.0, gt=0, description="how long an enqueue is re-sent through an outage"
     )
+    min_replicas: int = Field(
+        default=0, ge=0, description="replicas that must have a job before its enqueue returns"
+    )
+    fsync: bool = Field(default=False, description="whether it must be on disk, too, here and there")
+    replication_timeout: float = Field(
+        default=1.0, gt=0, description="how long to wait for the replicas and disks of an enqueue"
+    )
 
     # Retention
     retention: float = Field(default=7 * 86400.0, ge=0, description="how long a finished record is kept")

@@ -30,6 +30,10 @@ def enqueue(
     queue: Annotated[
         str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Instead of the task's own.")
     ] = None,
+    min_replicas: Annotated[
+        int | None,
+        typer.Option("--min-replicas", metavar="N", min=0, help="Fail unless so many replicas have it."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result, and print it.")] = False,
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long to wait at most.")
@@ -51,7 +55,12 @@ def enqueue(
     loaded = open_app(path, app_dir=app_dir, redis=redis, prefix=prefix)
     check_shared(loaded.url)
     args, kwargs = _read_arguments(loaded, name, text)
-    options: dict[str, Any] = {"delay": delay, "priority": priority, "queue": queue}
+    options: dict[str, Any] = {
+        "delay": delay,
+        "priority": priority,
+        "queue": queue,
+        "min_replicas": min_replicas,
+    }
     given = {name: value for name, value in options.items() if value is not None}
     request = loaded.tasks[name].options(**given).job(*args, **kwargs)
 

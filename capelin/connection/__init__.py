@@ -11,6 +11,7 @@ reply, and it never sends anything twice unless the server said that it did not 
     cluster      … many masters, and slots that move
     pipeline     script calls on their way
     delivery     scripts and their NOSCRIPT
+    confirming   how many copies there are of what was written
     shared       one attempt at a time for all who ask
     popping      waiting for an element of a list
     reading      waiting for an entry of a stream
@@ -21,9 +22,21 @@ reply, and it never sends anything twice unless the server said that it did not 
 """
 
 from capelin.connection.base import Connection, connect
+from capelin.connection.confirming import Confirmed, Copies, Wish
 from capelin.connection.delivery import pack_once
 from capelin.connection.pipeline import Pipeline
 from capelin.connection.subscribing import Subscription
 from capelin.connection.urls import check_url, hide_password
 
-__all__ = ["Connection", "Pipeline", "Subscription", "check_url", "connect", "hide_password", "pack_once"]
+__all__ = [
+    "Confirmed",
+    "Connection",
+    "Copies",
+    "Pipeline",
+    "Subscription",
+    "Wish",
+    "check_url",
+    "connect",
+    "hide_password",
+    "pack_once",
+]

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from capelin.connection.books import Books, open_network
+from capelin.connection.confirming import Confirmed, Wish
 from capelin.connection.delivery import Plain
-from capelin.connection.pipeline import Pipeline
+from capelin.connection.pipeline import Pipeline, read_reply
 from capelin.connection.popping import Handle
 from capelin.connection.refusals import Refusal, to_error
 from capelin.connection.subscribing import Subscription
@@ -86,6 +87,31 @@ class Connection:
             ConfigurationError: The connection was closed, or belongs to another event loop or process.
         """
         return Pipeline(self._open().network, calls, url=self.url)
+
+    async def run_confirmed(self, calls: Sequence[Call[Any]], wish: Wish) -> list[Any]:
+        """Run scripts, and wait until there are copies of what they wrote, once for each server.
+
+        What else is sent over this connection meanwhile waits behind: use one of its own for it.
+
+        Returns:
+            For each call, in order, its parsed reply with the copies that there are (`Confirmed`), or the
+            exception that `run` would raise. `Unreachable` also says that nobody can tell any more. In
+            process, where there is nothing to lose a copy of, the wish is granted.
+        """
+        network = self._open().network
+        if self.kind == "memory":
+            replies = await self.run_many(calls)
+            return [
+                reply if isinstance(reply, Exception) else Confirmed(reply, wish.granted) for reply in replies
+            ]
+        results: list[Any] = []
+        for call, raw in zip(calls, await network.carry(calls, wish=wish), strict=True):
+            reply, copies = raw if isinstance(raw, Confirmed) else (raw, None)
+            value = read_reply(call, reply, url=self.url, server=network.name)
+            results.append(
+                value if copies is None or isinstance(value, Exception) else Confirmed(value, copies)
+            )
+        return results
 
     async def command(self, *args: Argument, key: str | None = None) -> Any:
         """Run one plain command.

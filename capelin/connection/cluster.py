@@ -12,6 +12,7 @@ from typing import Any
 
 from redis.crc import key_slot
 
+from capelin.connection.confirming import Wish, deliver_confirmed
 from capelin.connection.delivery import Begun, Errand, Plain, deliver
 from capelin.connection.dial import Dialler
 from capelin.connection.network import Line, Network
@@ -54,7 +55,13 @@ class ClusterNetwork(Network):
         self._stale = True
         self._reading = Shared(self._read_slots, url=self._url)
 
-    async def carry(self, errands: Sequence[Errand], begun: Begun | None = None) -> list[Any]:  # noqa: ARG002
+    async def carry(
+        self,
+        errands: Sequence[Errand],
+        begun: Begun | None = None,  # noqa: ARG002
+        *,
+        wish: Wish | None = None,
+    ) -> list[Any]:
         """As `Network.carry`. Errands for one node run in order, but for those that a node turns away."""
         results: list[Any] = [None] * len(errands)
         deadline = asyncio.get_running_loop().time() + self._patience
@@ -70,7 +77,7 @@ class ClusterNetwork(Network):
                     for i in todo:
                         results[i] = afresh(error)
                     break
-            await self._round(errands, todo, asked, results)
+            await self._round(errands, todo, asked, results, wish)
             todo, asked, busy = self._turned_away(todo, results)
             turn += 1
             if not todo or (asyncio.get_running_loop().time() >= deadline and (busy or turn > 1)):
@@ -151,7 +158,12 @@ class ClusterNetwork(Network):
         )
 
     async def _round(
-        self, errands: Sequence[Errand], todo: Sequence[int], asked: dict[int, Address], results: list[Any]
+        self,
+        errands: Sequence[Errand],
+        todo: Sequence[int],
+        asked: dict[int, Address],
+        results: list[Any],
+        wish: Wish | None,
     ) -> None:
         """Send each errand once, to all nodes at the same time."""
         groups: dict[Address | None, list[int]] = {}
@@ -159,9 +171,9 @@ class ClusterNetwork(Network):
             if i not in asked:
                 groups.setdefault(self._address(errands[i].key), []).append(i)
         visits: list[Coroutine[Any, Any, None]] = [
-            self._visit(address, places, errands, results) for address, places in groups.items()
+            self._visit(address, places, errands, results, wish) for address, places in groups.items()
         ]
-        visits += [self._ask(address, i, errands[i], results) for i, address in asked.items()]
+        visits += [self._ask(address, i, errands[i], results, wish) for i, address in asked.items()]
         if len(visits) == 1:
             await visits[0]
         else:
@@ -192,7 +204,12 @@ class ClusterNetwork(Network):
         return left, asked, busy
 
     async def _visit(
-        self, address: Address | None, places: Sequence[int], errands: Sequence[Errand], results: list[Any]
+        self,
+        address: Address | None,
+        places: Sequence[int],
+        errands: Sequence[Errand],
+        results: list[Any],
+        wish: Wish | None = None,
     ) -> None:
         """Carry the errands of one node."""
         try:
@@ -204,21 +221,26 @@ class ClusterNetwork(Network):
             for i in places:
                 results[i] = afresh(error)
             return
-        for i, reply in zip(
-            places, await deliver(wire, [errands[i] for i in places], url=self._url), strict=True
-        ):
+        carried = [errands[i] for i in places]
+        if wish is None:
+            replies = await deliver(wire, carried, url=self._url)
+        else:
+            replies = await deliver_confirmed(wire, carried, wish, url=self._url)
+        for i, reply in zip(places, replies, strict=True):
             results[i] = reply
         if wire.lost is not None:
             self._stale = True
 
-    async def _ask(self, address: Address, place: int, errand: Errand, results: list[Any]) -> None:
+    async def _ask(
+        self, address: Address, place: int, errand: Errand, results: list[Any], wish: Wish | None
+    ) -> None:
         """Carry one errand to the node that its slot is moving to.
 
         `ASKING` holds for the command behind it on the wire; scripts are loaded ahead of both, and nothing
         comes between what goes out in one write.
         """
         both: list[Any] = [None, None]
-        await self._visit(address, (0, 1), (Plain(("ASKING",)), errand), both)
+        await self._visit(address, (0, 1), (Plain(("ASKING",)), errand), both, wish)
         results[place] = both[1]
 
     async def _read_slots(self) -> None:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from capelin.connection.confirming import Wish, deliver_confirmed
 from capelin.connection.delivery import Begun, Errand, begin, deliver
 from capelin.connection.refusals import Refusal, afresh
 from capelin.connection.shared import Shared
@@ -31,8 +32,13 @@ class Network(ABC):
         return None
 
     @abstractmethod
-    async def carry(self, errands: Sequence[Errand], begun: Begun | None = None) -> list[Any]:
-        """As `deliver`, each errand to the server that has its key (any server when it has none)."""
+    async def carry(
+        self, errands: Sequence[Errand], begun: Begun | None = None, *, wish: Wish | None = None
+    ) -> list[Any]:
+        """As `deliver`, each errand to the server that has its key (any server when it has none).
+
+        With a wish, as `deliver_confirmed`.
+        """
 
     @abstractmethod
     async def carry_to(self, master: str, errands: Sequence[Errand]) -> list[Any]:
@@ -113,7 +119,9 @@ class OneServer(Network):
         wire = self._line.wire
         return None if wire is None or wire.lost is not None else begin(wire, errands)
 
-    async def carry(self, errands: Sequence[Errand], begun: Begun | None = None) -> list[Any]:
+    async def carry(
+        self, errands: Sequence[Errand], begun: Begun | None = None, *, wish: Wish | None = None
+    ) -> list[Any]:
         """As `Network.carry`."""
         wire = self._line.up if begun is None else begun.wire
         if wire is None:
@@ -121,7 +129,10 @@ class OneServer(Network):
                 wire = await self._line.get()
             except (Unreachable, RedisRefused) as error:
                 return [afresh(error) for _ in errands]
-        replies = await deliver(wire, errands, url=self._url, begun=begun)
+        if wish is not None:
+            replies = await deliver_confirmed(wire, errands, wish, url=self._url)
+        else:
+            replies = await deliver(wire, errands, url=self._url, begun=begun)
         for reply in replies:
             if reply.__class__ is Refusal and reply.says("READONLY"):
                 wire.drop("it is a replica now")  # so that the next call looks for the master

@@ -34,16 +34,19 @@ class Pipeline:
         raw = None if begun is None else begun.whole(await begun.sent)
         if raw is None:  # a part of it was lost, refused, or not sent yet
             raw = await self._network.carry(calls, begun)
-        results: list[Any] = []
-        for call, reply in zip(calls, raw, strict=True):
-            if reply.__class__ is Refusal:
-                name = call.script.name
-                results.append(to_error(reply, url=self._url, server=self._network.name, script=name))
-            elif isinstance(reply, Exception):
-                results.append(reply)
-            else:
-                try:
-                    results.append(call.parse(reply))
-                except Exception as error:  # noqa: BLE001 -- it costs no other call its reply
-                    results.append(error)
-        return results
+        url, server = self._url, self._network.name
+        return [
+            read_reply(call, reply, url=url, server=server) for call, reply in zip(calls, raw, strict=True)
+        ]
+
+
+def read_reply(call: Call[Any], reply: Any, *, url: str, server: str) -> Any:
+    """What a call's reply says, or the exception that stands for it."""
+    if reply.__class__ is Refusal:
+        return to_error(reply, url=url, server=server, script=call.script.name)
+    if isinstance(reply, Exception):
+        return reply
+    try:
+        return call.parse(reply)
+    except Exception as error:  # noqa: BLE001 -- it costs no other call its reply
+        return error

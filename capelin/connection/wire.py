@@ -12,11 +12,14 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 
 from capelin.connection.refusals import Refusal
+
+if TYPE_CHECKING:
+    from capelin.connection.confirming import Confirmer
 
 Argument = str | bytes | int | float
 Command = tuple[Argument, ...]
@@ -33,6 +36,7 @@ class Wire(ABC):
     Attributes:
         name: The server, for people.
         loaded: The SHA-1 of every script that was loaded over this wire.
+        confirmers: Who asks over this wire how many copies there are, by the question.
         lost: Why there is no connection any more; None while there is one.
         on_message: Receives what is pushed to subscribers; must not raise.
         on_lost: Called once, when the connection is lost or closed; must not raise.
@@ -41,6 +45,7 @@ class Wire(ABC):
     def __init__(self, name: str) -> None:
         self.name = name
         self.loaded: set[str] = set()
+        self.confirmers: dict[Command, Confirmer] = {}
         self.lost: str | None = None
         self.on_message: Callable[[list[Any]], None] | None = None
         self.on_lost: Callable[[], None] | None = None

@@ -1,7 +1,7 @@
 -- enqueue: writes jobs, all or none of them. Keeps: 1 (nothing accepted is lost), 6 (a re-sent request is recognised by its
 --   uid), 7 (dedupe), 8 (a tick is enqueued once). At `maxmemory` it is refused before the first write.
 -- KEYS: meta, never, wake, scheduled, ticks, *streams
--- ARGV: most, resend_window, *job(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
+-- ARGV: most, resend_window, touch, *job(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
 -- Reply: a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced, follower, late. Or the text
 --   'full'. An `extra` with `schedule` and `tick` is a tick's job: it is written once, and not after `not_after` (ms).
 -- include: now, shard, streams, wake, place, parking, add
@@ -193,6 +193,11 @@ end
 local replies = {}
 for i = FIRST, #ARGV, STEP do replies[#replies + 1] = submit(extras[i], job(i)) end
 if added > 0 then total('enqueued', added) end
+-- WAIT vouches for what its connection wrote, and a known id writes nothing. This writes, and a full Redis allows it.
+if touch == '1' and added == 0 then
+  if redis.call('PEXPIRE', meta, 60000) == 0 then total('enqueued', 0) end
+  redis.call('PERSIST', meta)
+end
 if doubled > 0 then total('duplicates', doubled) end
 if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
 return replies

@@ -53,7 +53,7 @@ def _read_enqueued(raw: Any) -> list[tuple[Submitted, str]] | None:
 
 @checked(_ENQUEUE, rows=NewJob)
 def enqueue(
-    shard: ShardKeys, *, most: int | None, resend_window: int, jobs: Sequence[NewJob]
+    shard: ShardKeys, *, most: int | None, resend_window: int, touch: bool = False, jobs: Sequence[NewJob]
 ) -> Call[list[tuple[Submitted, str]] | None]:
     """Write jobs, all or none.
 
@@ -61,12 +61,13 @@ def enqueue(
         shard: Where.
         most: Jobs that may wait in the shard, or None for no limit.
         resend_window: ms for which a replaced request's id is remembered.
+        touch: Write something also when every job is there already, for who asks for copies next.
         jobs: At most 500.
 
     Returns:
         For each job what became of it and the uid that now stands for it; None when the shard is full.
     """
-    return _ENQUEUE(shard, _read_enqueued, jobs, most=most, resend_window=resend_window)
+    return _ENQUEUE(shard, _read_enqueued, jobs, most=most, resend_window=resend_window, touch=touch)
 
 
 @checked(_WATCH)

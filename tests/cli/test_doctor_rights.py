@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tenacity import stop_after_attempt, wait_fixed
 
-from capelin import Capelin, Job, JobFailed, Leader, Reject, RetryPolicy, cluster, current_job
+from capelin import Capelin, Job, JobFailed, Leader, NotReplicated, Reject, RetryPolicy, cluster, current_job
 from capelin.admin.doctor.rights import CALL, SENT, Words, acl_line, needed, of_scripts, sample
 from capelin.connection.urls import Kind
 from capelin.errors import JobCancelled
@@ -30,6 +30,8 @@ ALONE = ("_probing.py", "admin/doctor")
 """What looks into a Redis inside its process; what the doctor asks beyond the needs of capelin."""
 HANDSHAKE: set[Words] = {("AUTH",), ("SENTINEL", "GET-MASTER-ADDR-BY-NAME")}
 """Any user may log in; sentinels have users of their own."""
+ASKED_FOR: set[Words] = {("WAITAOF",)}
+"""What only who asks for it needs, and older servers refuse to grant since they do not know it."""
 
 
 def admit(server: RedisServer, *, kind: Kind = "redis", without: str = "") -> str:
@@ -65,7 +67,7 @@ def unseen(found: Diagnosis) -> list[str]:
     return [one["check"] for one in found.findings if "could not be looked at" in one["what"]]
 
 
-async def live(url: str) -> str:
+async def live(url: str) -> str:  # noqa: PLR0915 -- it is a whole life
     """Live through what an app may meet; return the id of a dead job."""
     app = Capelin(url, name="rights", settings=QUICK)
     ran: list[str] = []
@@ -111,6 +113,8 @@ async def live(url: str) -> str:
         held = await hold.options(dedupe_key="k", then=fine.job(1)).enqueue()
         assert (await hold.options(dedupe_key="k").enqueue()).duplicate
         after = await hold.options(dedupe_key="k", on_duplicate="follow").enqueue()
+        with pytest.raises(NotReplicated):
+            await fine.options(min_replicas=9).enqueue(4)
         later = await fine.options(delay=60, dedupe_key="d").enqueue(1)
         await fine.options(delay=50, dedupe_key="d", on_duplicate="replace").enqueue(2)
         await fine.options(dedupe_key="w", dedupe_for=60).enqueue(3)
@@ -300,7 +304,9 @@ def test_the_list_of_what_is_sent_is_what_the_code_sends(redis_server: RedisServ
     known = commands_of_redis(redis_server.port)
     found = {words for path in sorted(PACKAGE.rglob("*.py")) for words in sent_by(path, known)}
     listed = {words for sent in SENT.values() for words in sent}
-    assert found - HANDSHAKE == listed, "capelin/admin/doctor/rights.py lists what is sent: SENT is to say so"
+    assert found - HANDSHAKE - ASKED_FOR == listed, (
+        "capelin/admin/doctor/rights.py lists what is sent: SENT is to say so"
+    )
 
 
 def sent_by(path: Path, known: frozenset[str]) -> set[Words]:

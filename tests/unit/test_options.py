@@ -41,6 +41,8 @@ def test_options_are_given_in_plain_units() -> None:
         retention=timedelta(days=1),
         on_failure="alert",
         max_crashes=1,
+        min_replicas=2,
+        fsync=True,
     )
 
     assert options.effective() == EffectiveOptions(
@@ -51,6 +53,8 @@ def test_options_are_given_in_plain_units() -> None:
         retention=86400.0,
         on_failure="alert",
         max_crashes=1,
+        min_replicas=2,
+        fsync=True,
     )
 
 

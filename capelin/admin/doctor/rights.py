@@ -21,7 +21,7 @@ _CONTAINERS = frozenset({"ACL", "CLIENT", "CLUSTER", "CONFIG", "SCRIPT", "XGROUP
 # fmt: off
 SENT: Mapping[Kind | None, Sequence[Words]] = {
     None: (
-        ("EVALSHA",), ("PING",), ("TIME",), ("SELECT",), ("SUBSCRIBE",), ("UNSUBSCRIBE",),
+        ("EVALSHA",), ("PING",), ("TIME",), ("WAIT",), ("SELECT",), ("SUBSCRIBE",), ("UNSUBSCRIBE",),
         ("BLPOP",), ("LPUSH",), ("LRANGE",), ("EXPIRE",), ("SADD",), ("SMEMBERS",), ("ZRANGE",),
         ("HGET",), ("HMGET",), ("HGETALL",), ("HKEYS",), ("HDEL",), ("HEXISTS",), ("HSTRLEN",),
         ("XADD",), ("XREAD",), ("XLEN",), ("XRANGE",), ("XREVRANGE",),
@@ -63,6 +63,7 @@ _SUFFIX: Mapping[Words, Words] = {
     ("PEXPIRE",): ("1",),
     ("SCRIPT", "LOAD"): ("return 1",),
     ("SELECT",): ("0",),
+    ("WAIT",): ("0", "1"),
     ("XACK",): ("g", "0-1"),
     ("XADD",): ("*", "j", "u"),
     ("XDEL",): ("0-1",),
@@ -101,7 +102,7 @@ _ODD: Mapping[Words, Words] = {
     ("XREAD",): ("COUNT", "1", "STREAMS", "{key}", "0"),
     ("XREADGROUP",): ("GROUP", "g", "c", "COUNT", "1", "STREAMS", "{key}", ">"),
 }
-_KEYLESS = frozenset({"ASKING", "PING", "ROLE", "TIME", "SELECT", "CLIENT", "CLUSTER", "SCRIPT"})
+_KEYLESS = frozenset({"ASKING", "PING", "ROLE", "TIME", "SELECT", "WAIT", "CLIENT", "CLUSTER", "SCRIPT"})
 
 
 @cache
