@@ -3,10 +3,13 @@
 Keeps guarantees 1, 6 and 7. A batch whose reply was lost goes again with the same uids to the same shard,
 whose script recognises them; none is sent later than ``enqueue_timeout`` after the first time, which lies
 within ``resend_window``, for which the script remembers.
+
+In a queue that was cut anew a request with a key visits several shards: its homes under older layouts, which
+are asked whether somebody holds the key, and its home. See ``docs/resharding.md``.
 """
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,13 +17,14 @@ from capelin import lua
 from capelin._patience import Patience
 from capelin._queues import Queues
 from capelin._rows import Rows, origin
+from capelin._visiting import borrower_of
 from capelin.codec import check_payload_size
 from capelin.connection import Confirmed, Connection, Copies, Wish
 from capelin.durations import milliseconds
 from capelin.errors import RedisRefused, Unreachable
 from capelin.ids import new_uid
-from capelin.keys import Keys, shard_of
-from capelin.lua import Call, Submitted
+from capelin.keys import Keys
+from capelin.lua import Call, Layout, Submitted
 from capelin.requests import JobRequest
 from capelin.settings import Settings
 
@@ -53,6 +57,7 @@ class Placed(NamedTuple):
 
 
 Results = list[Placed | Exception]
+_NO_UIDS: Mapping[int, str] = {}
 
 
 class Full(RedisRefused):
@@ -63,16 +68,43 @@ class _Batch:
     """Requests that go to one shard in one call.
 
     Attributes:
+        layout: By which they were placed. It stays: a shard that has heard of a newer one must refuse them.
+        route: The shards that they are still to visit; all but the last are asked only.
         places: Which of the requests.
+        uids: The jobs' uids; they stay the same however often and wherever a request is sent.
         choices: In how many shards, from this one on, they may be placed.
-        uids: The jobs' uids; they stay the same however often and wherever the batch is sent.
+        past: Loans of their key that were found over.
     """
 
-    __slots__ = ("choices", "places", "queue", "shard", "uids")
+    __slots__ = ("choices", "layout", "past", "places", "queue", "route", "uids")
 
-    def __init__(self, queue: str, shard: int, places: Sequence[int], *, choices: int) -> None:
-        self.queue, self.shard, self.places, self.choices = queue, shard, places, choices
-        self.uids = [new_uid() for _ in places]
+    def __init__(
+        self,
+        queue: str,
+        layout: Layout,
+        route: tuple[int, ...],
+        places: Sequence[int],
+        uids: Sequence[str],
+        *,
+        choices: int = 1,
+        past: tuple[str, ...] = (),
+    ) -> None:
+        self.queue, self.layout, self.route, self.places, self.uids = queue, layout, route, places, uids
+        self.choices, self.past = choices, past
+
+    def part(self, indexes: Iterable[int], route: tuple[int, ...], *, past: tuple[str, ...] = ()) -> "_Batch":
+        """Return some of its requests, on another route."""
+        chosen = list(indexes)
+        places, uids = [self.places[index] for index in chosen], [self.uids[index] for index in chosen]
+        return _Batch(self.queue, self.layout, route, places, uids, past=(*self.past, *past))
+
+
+class _Known(NamedTuple):
+    """What is known of requests: them, what has become of them, and which are to be placed anew."""
+
+    requests: Requests
+    results: Results
+    moved: list[_Batch]
 
 
 class Sender:
@@ -120,6 +152,7 @@ class Sender:
         for request in requests:
             self._check_size(request)
         patience = Patience(self._timeout)
+        self._queues.forget_unsettled()
         try:
             if unknown := [request.queue for request in requests if request.queue not in self._layouts]:
                 await self._open(set(unknown), patience)
@@ -189,38 +222,88 @@ class Sender:
             else:
                 replies = await self._confirming.run_confirmed(calls, wish)
             again: list[_Batch] = []
-            lost: Unreachable | None = None
+            moved: list[_Batch] = []
+            known = _Known(requests, results, moved)
             for batch, answer in zip(batches, replies, strict=True):
-                reply, copies = answer if isinstance(answer, Confirmed) else (answer, None)
-                if reply is None:
-                    if not self._move_on(batch):
-                        self._fail(batch, self._full(batch), results)
-                    else:
-                        again.append(batch)
-                elif isinstance(reply, Unreachable):
-                    again.append(batch)
-                    lost = reply
-                elif isinstance(reply, Exception):
-                    self._fail(batch, reply, results)
-                else:
-                    for place, (verdict, uid) in zip(batch.places, reply, strict=True):
-                        lack = None if copies is None else self._lack(requests[place], copies)
-                        results[place] = Placed(batch.shard, uid, verdict, lack)
+                again += self._read(batch, answer, known)
+            if moved:
+                again += await self._place_anew(known, patience)
             batches = again
+            lost = next((reply for reply in replies if isinstance(reply, Unreachable)), None)
             if lost is not None and not await patience.pause():
                 return lost
         return None
+
+    def _read(self, batch: _Batch, answer: Any, known: _Known) -> Iterable[_Batch]:
+        """Note what became of a batch; return what is to be sent, again or on."""
+        reply, copies = answer if isinstance(answer, Confirmed) else (answer, None)
+        if isinstance(reply, Unreachable):
+            return (batch,)
+        if reply is None:
+            if self._move_on(batch):
+                return (batch,)
+            self._fail(batch, self._full(batch), known.results)
+        elif isinstance(reply, Exception):
+            self._fail(batch, reply, known.results)
+        else:
+            return self._heed(batch, reply, copies, known)
+        return ()
+
+    def _heed(
+        self,
+        batch: _Batch,
+        reply: Sequence[tuple[Submitted, str]],
+        copies: Copies | None,
+        known: _Known,
+    ) -> Iterator[_Batch]:
+        """Note what became of a batch's requests; yield those that are to be sent on."""
+        onward: list[int] = []
+        refused: list[int] = []
+        for index, (verdict, detail) in enumerate(reply):
+            if verdict is Submitted.FREE:
+                onward.append(index)
+            elif verdict is Submitted.MOVED:
+                refused.append(index)
+                self._queues.moved(batch.queue, int(detail))
+            elif verdict is Submitted.AWAY:
+                # Who has the key lives elsewhere: ask there, then here again.
+                there = borrower_of(detail).shard
+                yield batch.part([index], (there, *batch.route), past=(detail,))
+            else:
+                place = batch.places[index]
+                lack = None if copies is None else self._lack(known.requests[place], copies)
+                known.results[place] = Placed(batch.route[0], detail, verdict, lack)
+        if onward:
+            yield batch.part(onward, batch.route[1:])
+        if refused:
+            known.moved.append(batch.part(refused, batch.route))
+
+    async def _place_anew(self, known: _Known, patience: Patience) -> Iterable[_Batch]:
+        """Place requests by a newer layout. Where they were sent nothing of them was written, or will be."""
+        try:
+            await self._open({batch.queue for batch in known.moved}, patience)
+        except (Unreachable, RedisRefused) as error:
+            for batch in known.moved:
+                self._fail(batch, error, known.results)
+            return ()
+        places = [place for batch in known.moved for place in batch.places]
+        uids = dict(zip(places, (uid for batch in known.moved for uid in batch.uids), strict=True))
+        return list(self._batches(known.requests, places, uids))
 
     def _call(
         self, batch: _Batch, requests: Requests, common: Mapping[str, str], *, touch: bool
     ) -> Call[Any]:
         most = self._most_waiting
-        shard = self._keys.shard(batch.queue, batch.shard)
+        shard = self._keys.shard(batch.queue, batch.route[0])
         row = self._rows.row
+        if batch.past:
+            common = {**common, "past": " ".join(batch.past)}
         return lua.enqueue(
             shard,
-            most=None if most is None else share_of(most, batch.shard, self._layouts[batch.queue].shards),
+            most=None if most is None else share_of(most, batch.route[0], batch.layout.shards),
             resend_window=self._resend_window,
+            layout=batch.layout.version,
+            question=len(batch.route) > 1,
             touch=touch,
             jobs=[
                 row(requests[place], uid, common) for place, uid in zip(batch.places, batch.uids, strict=True)
@@ -230,7 +313,7 @@ class Sender:
     def _move_on(self, batch: _Batch) -> bool:
         """Let a batch that its shard has no room for try the next one; False when there is none."""
         batch.choices -= 1
-        batch.shard = (batch.shard + 1) % self._layouts[batch.queue].shards
+        batch.route = ((batch.route[0] + 1) % batch.layout.shards,)
         return batch.choices > 0
 
     def _full(self, batch: _Batch) -> Full:
@@ -243,41 +326,65 @@ class Sender:
             results[place] = error
 
     def _batch(self, request: JobRequest[Any]) -> _Batch:
-        shards = self._layouts[request.queue].shards
+        layout = self._layouts[request.queue]
         key = placing_key(request)
         if key is not None:
-            return _Batch(request.queue, shard_of(key, shards), (0,), choices=1)
+            return _Batch(request.queue, layout, layout.route(key), (0,), (new_uid(),))
         self._turn += 1
-        return _Batch(request.queue, self._turn % shards, (0,), choices=shards)
+        route = (self._turn % layout.shards,)
+        return _Batch(request.queue, layout, route, (0,), (new_uid(),), choices=layout.shards)
 
-    def _batches(self, requests: Requests) -> Iterator[_Batch]:
+    def _batches(
+        self, requests: Requests, places: Iterable[int] | None = None, uids: Mapping[int, str] = _NO_UIDS
+    ) -> Iterator[_Batch]:
+        """Deal requests (all, or those at some places) to shards; ``uids`` of those that were sent before."""
+        chosen = range(len(requests)) if places is None else places
+        # They are dealt a round at a time, and by then a newer layout may be known.
+        layouts = {queue: self._layouts[queue] for queue in {requests[place].queue for place in chosen}}
+        return self._deal(requests, chosen, uids, layouts)
+
+    def _deal(
+        self,
+        requests: Requests,
+        chosen: Iterable[int],
+        uids: Mapping[int, str],
+        layouts: Mapping[str, Layout],
+    ) -> Iterator[_Batch]:
         anywhere: dict[str, list[int]] = {}
-        fixed: dict[tuple[str, int], list[int]] = {}
-        for place, request in enumerate(requests):
+        fixed: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        for place in chosen:
+            request = requests[place]
             key = placing_key(request)
             if key is None:
                 anywhere.setdefault(request.queue, []).append(place)
             else:
-                shard = shard_of(key, self._layouts[request.queue].shards)
-                fixed.setdefault((request.queue, shard), []).append(place)
-        for (queue, shard), places in fixed.items():
-            for part in _parts(places, requests, MOST_A_CALL):
-                yield _Batch(queue, shard, part, choices=1)
-        for queue, places in anywhere.items():
-            yield from self._spread(queue, places, requests)
+                fixed.setdefault((request.queue, layouts[request.queue].route(key)), []).append(place)
+        for (queue, route), of_route in fixed.items():
+            for part in _parts(of_route, requests, MOST_A_CALL):
+                yield _Batch(queue, layouts[queue], route, part, _uids(part, uids))
+        for queue, of_queue in anywhere.items():
+            layout = layouts[queue]
+            for part in self._spread(layout, of_queue, requests):
+                self._turn += 1
+                route = (self._turn % layout.shards,)
+                yield _Batch(queue, layout, route, part, _uids(part, uids), choices=layout.shards)
 
-    def _spread(self, queue: str, places: list[int], requests: Requests) -> Iterator[_Batch]:
-        """Deal jobs that may live in any shard to the shards in turn."""
-        shards = self._layouts[queue].shards
+    def _spread(self, layout: Layout, places: list[int], requests: Requests) -> Iterator[Sequence[int]]:
+        """Part jobs that may live in any shard, so that each shard gets some."""
+        shards = layout.shards
         most = min(MOST_A_CALL, max(_FEWEST_A_CALL, -(-len(places) // shards)))
         if self._most_waiting is not None:
             most = min(most, share_of(self._most_waiting, shards - 1, shards))
-        for part in _parts(places, requests, most):
-            self._turn += 1
-            yield _Batch(queue, self._turn % shards, part, choices=shards)
+        return _parts(places, requests, most)
 
 
 _NOT_YET = Exception()
+
+
+def _uids(places: Sequence[int], known: Mapping[int, str]) -> list[str]:
+    if not known:
+        return [new_uid() for _ in places]
+    return [known[place] for place in places]
 
 
 def placing_key(request: JobRequest[Any]) -> str | None:

@@ -19,6 +19,7 @@ from capelin.ids import JobId
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import CancelVerdict, Replayed, Watched
 from capelin.records import JobInfo, JobStatus, read_info
+from capelin.replaying import Replaying
 from capelin.requests import JobRequest
 from capelin.settings import Settings
 
@@ -152,12 +153,8 @@ class Client:
         return verdict, detail
 
     async def replay(self, job: JobId) -> tuple[Replayed, str]:
-        """Run a dead job again, or a scheduled one at once; returns as ``lua.replay``.
-
-        Raises:
-            Unreachable, RedisRefused: It may or may not run again.
-        """
-        return await self.connection.run(lua.replay(self._shard(job), uid=job.uid))
+        """Run a dead job again, or a scheduled one at once; as ``Replaying.replay``."""
+        return await Replaying(self.connection, self.keys, self.queues).replay(job)
 
     async def close(self) -> None:
         """Close the connection; who waits for results gets CancelledError."""

@@ -72,6 +72,10 @@ class ShardKeys(_Shard):
         return f"{self.base}:ticks"
 
     @cached_property
+    def lent(self) -> str:
+        return f"{self.base}:lent"
+
+    @cached_property
     def stakes(self) -> str:
         return f"{self.base}:stakes"
 

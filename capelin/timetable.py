@@ -13,6 +13,7 @@ from capelin import inbox
 from capelin.connection import Connection
 from capelin.errors import CapelinError, ScheduleExists, ScheduleNotFound
 from capelin.keys import Keys
+from capelin.lua import FIRST_LAYOUT
 from capelin.lua.replies import ScheduleVerdict
 from capelin.lua.scheduling import (
     Changed,
@@ -89,11 +90,14 @@ class Intent:
         tick: The tick, ms.
         job: The id of the job that it becomes.
         not_after: Redis enqueues it until this moment, ms.
+        layout: The version of the queue's layout by which its shard was chosen: everybody sends it there
+            under that one, so that a shard that refuses one refuses all.
     """
 
     tick: int
     job: str
     not_after: int
+    layout: int = FIRST_LAYOUT
 
     @classmethod
     def from_json(cls, text: bytes) -> "Intent":
@@ -103,7 +107,12 @@ class Intent:
             ValueError, KeyError, TypeError: It cannot be read.
         """
         raw = cast("dict[str, Any]", json.loads(text))
-        return cls(tick=int(raw["tick"]), job=str(raw["job"]), not_after=int(raw["not_after"]))
+        return cls(
+            tick=int(raw["tick"]),
+            job=str(raw["job"]),
+            not_after=int(raw["not_after"]),
+            layout=int(raw.get("layout", FIRST_LAYOUT)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,13 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from capelin._queues import Queues
 from capelin.connection import Connection, connect
 from capelin.errors import CapelinError, UnsupportedSchema
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Call
 from capelin.lua.looking import Survey, survey
+from capelin.replaying import Replaying
 from capelin.settings import SCHEMA, Settings
 
 T = TypeVar("T")
@@ -40,10 +42,12 @@ class Access:
         connection: The connection; nothing is sent twice.
         keys: The namespace.
         settings: Limits that repairs need (retention, resend window).
+        replaying: Runs dead jobs again.
     """
 
     def __init__(self, connection: Connection, keys: Keys, settings: Settings) -> None:
         self.connection, self.keys, self.settings = connection, keys, settings
+        self.replaying = Replaying(connection, keys, Queues(connection, keys, settings))
 
     async def ask(self, calls: Sequence[Call[T]]) -> list[T]:
         """Run calls, some hundred at a time.
@@ -73,7 +77,9 @@ class Access:
         return int(seconds) * 1000 + int(micros) // 1000
 
     async def layouts(self, queue: str | None = None) -> Mapping[str, int]:
-        """Return how many shards each queue has, by name; only one queue's if it is named.
+        """Return how many shards of each queue may hold anything, by name; only one queue's if it is named.
+
+        A queue that was cut into fewer has more of them than it is cut into, until the others are empty.
 
         Raises:
             NotThere: There is no queue of that name.
@@ -84,14 +90,14 @@ class Access:
         if queue is not None and not wanted:
             raise NotThere(what="queue", name=queue, known=names)
         metas = await self.commands(
-            [("HMGET", self.keys.queue_meta(name), "shards", "schema") for name in wanted]
+            [("HMGET", self.keys.queue_meta(name), "shards", "schema", "reach") for name in wanted]
         )
         layouts: dict[str, int] = {}
-        for name, (shards, schema) in zip(wanted, metas, strict=True):
+        for name, (shards, schema, reach) in zip(wanted, metas, strict=True):
             if schema is not None and int(schema) > SCHEMA:
                 raise UnsupportedSchema(queue=name, found=int(schema), supported=SCHEMA)
             if shards is not None:  # else it was named a moment ago, and is about to be laid out
-                layouts[name] = int(shards)
+                layouts[name] = int(reach or shards)
         return layouts
 
     async def shards(self, queue: str | None = None) -> list[ShardKeys]:

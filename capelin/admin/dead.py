@@ -157,7 +157,8 @@ async def replay(access: Access, jobs: Iterable[DeadJob]) -> Repaired:
         Unreachable, RedisRefused: Some may run again, and some not.
     """
     wanted = list(jobs)
-    calls = [lua.replay(_shard(access, job), uid=JobId.parse(job.id).uid) for job in wanted if _has_uid(job)]
+    replaying = access.replaying
+    calls = [replaying.first(JobId.parse(job.id)) for job in wanted if _has_uid(job)]
     verdicts = iter(await access.ask(calls))
     done = 0
     refused: dict[str, str] = {}
@@ -166,7 +167,7 @@ async def replay(access: Access, jobs: Iterable[DeadJob]) -> Repaired:
             refused[job.id] = "its entry cannot be read; purge it"
             continue
         try:
-            check_replayed(job.id, *next(verdicts))
+            check_replayed(job.id, *await replaying.go_on(JobId.parse(job.id), *next(verdicts)))
         except CapelinError as error:
             refused[job.id] = str(error)
         else:

@@ -142,9 +142,7 @@ async def retry_job(access: Access, job_id: str) -> Replayed:
         JobConflict: It neither is dead nor waits for its time, or another job has its dedupe key.
         Unreachable, RedisRefused: It may or may not run again.
     """
-    place = JobId.parse(job_id)
-    shard = access.keys.shard(place.queue, place.shard)
-    verdict, detail = await access.connection.run(lua.replay(shard, uid=place.uid))
+    verdict, detail = await access.replaying.replay(JobId.parse(job_id))
     check_replayed(job_id, verdict, detail)
     return verdict
 
@@ -164,8 +162,6 @@ def check_replayed(job_id: str, verdict: Replayed, detail: str) -> None:
             wanted="only a dead job, or one that waits for its time, can be retried",
         )
     if verdict is Replayed.DUPLICATE:
-        place = JobId.parse(job_id)
-        holder = JobId(queue=place.queue, shard=place.shard, uid=detail)
         raise JobConflict(
-            job_id=job_id, status="failed", wanted=f"its dedupe key is held by {holder}, which is live"
+            job_id=job_id, status="failed", wanted=f"its dedupe key is held by {detail}, which is live"
         )

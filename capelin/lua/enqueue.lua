@@ -1,12 +1,15 @@
 -- enqueue: writes jobs, all or none of them. Keeps: 1 (nothing accepted is lost), 6 (a re-sent request is recognised by its
 --   uid), 7 (dedupe), 8 (a tick is enqueued once). At `maxmemory` it is refused before the first write.
--- KEYS: meta, never, wake, scheduled, ticks, *streams
--- ARGV: most, resend_window, touch, *job(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
--- Reply: a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced, follower, late. Or the text
---   'full'. An `extra` with `schedule` and `tick` is a tick's job: it is written once, and not after `not_after` (ms).
--- include: now, shard, streams, wake, place, parking, add
+-- KEYS: meta, never, wake, scheduled, ticks, lent, *streams
+-- ARGV: most, resend_window, layout, question, touch, *job(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
+--   layout: the version by which the caller placed the jobs. question: 1 when this is the home of their keys under an older one:
+--   a job whose key is free here is not written, since it belongs elsewhere.
+-- Reply: a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced, follower, late; and `moved` (with the
+--   version that the caller must know: nothing was written), `free` (to a question), `away` (with a loan of the key that may be
+--   over; see lend). Or the text 'full'. An `extra` with `schedule` and `tick` is a tick's job: it is written once, and not after
+--   `not_after` (ms). One with `past` names loans that are over.
+-- include: now, shard, streams, wake, place, parking, add, layout, holder, keys
 local TICKS_REMEMBERED = 30 * 86400 * 1000
-local LIVE = { scheduled = true, queued = true, running = true, parked = true }
 local OPTIONAL = { 'args', 'priority', 'expires', 'timeout', 'retry', 'retention', 'headers', 'then', 'on_failure', 'digest',
   'due', 'error', 'parked_by', 'attempt', 'crashes', 'window', 'parent', 'correlation', 'batch', 'delay', 'first',
   'max_crashes' }
@@ -64,29 +67,19 @@ local function replace(target, uid, task, digest, args, priority, due, extra)
   alias(uid, target)
 end
 
--- The job that holds a dedupe key: its uid, status, token and follower. Nil when the key is free, or holds an ended job, or one
--- that cannot be read, whose key nobody cleared.
-local function holder_of(name)
-  local uid = redis.pcall('GET', name)
-  if type(uid) ~= 'string' then return nil end
-  local j = redis.pcall('HMGET', record(uid), 'status', 'token', 'follower')
-  if LIVE[j[1]] then
-    local follower = j[3]
-    if follower and redis.pcall('HGET', record(follower), 'follows') ~= uid then follower = nil end
-    return uid, j[1], tonumber(j[2]) or 0, follower
-  end
-  if redis.call('PTTL', name) > 0 then return uid, 'ended', 0, nil end
-  return nil
-end
-
 -- What a request comes to, and the job that it concerns. Only `new` and `follower` add a job.
-local function decide(uid, task, unique_key, on_duplicate)
+local function decide(uid, task, unique_key, on_duplicate, past)
   local known = redis.call('HMGET', record(uid), 'status', 'alias')
   if known[1] then return 'again', uid end
   if known[2] then return 'known', known[2] end
+  if older then return 'moved', string.format('%.0f', heard) end
   if unique_key == '' then return 'new' end
   local holder, status, token, follower = holder_of(unique(task, unique_key))
-  if not holder then return 'new' end
+  if not holder then
+    local loan = lent_to(task, unique_key, past)
+    if loan then return 'away', loan end
+    return question == '1' and 'free' or 'new', uid
+  end
   if on_duplicate == 'keep' or status == 'ended' then return 'duplicate', holder end
   -- The follower runs last, so it is the one that must have the newest arguments.
   if follower then return on_duplicate == 'follow' and 'duplicate' or 'replace', follower end
@@ -102,33 +95,51 @@ local function settled(extra)
   if newest == tick + PASSED_OVER then return 'duplicate' end
   if newest >= tick then return 'again' end
   if now > tonumber(extra.not_after) then return 'late' end
+end
+local function settle_tick(extra, verdict)
+  local tick = tonumber(extra.tick)
   extra.not_after = nil
-  redis.call('ZADD', ticks, tick, extra.schedule) -- the first write: a full Redis refuses it
+  redis.call('ZADD', ticks, verdict == 'duplicate' and tick + PASSED_OVER or tick, extra.schedule)
   redis.call('ZREMRANGEBYSCORE', ticks, '-inf', math.min(now - TICKS_REMEMBERED, tick - 1)) -- of schedules that are no more, say
   redis.call('PEXPIRE', ticks, TICKS_REMEMBERED)
 end
 
-local added, doubled = 0, 0
+local NOTHING_WRITTEN = { moved = true, away = true, free = true }
+local added, doubled, taken, last_window = 0, 0, 0, 0
 local function submit(extra, uid, task, digest, args, priority, due, _, unique_key, unique_for, on_duplicate)
   if extra.tick then
     local verdict = settled(extra)
     if verdict then return { verdict, uid } end
   end
-  local verdict, target = decide(uid, task, unique_key, on_duplicate)
-  if verdict == 'duplicate' and extra.tick then redis.call('ZADD', ticks, tonumber(extra.tick) + PASSED_OVER, extra.schedule) end
+  local past = extra.past
+  extra.past = nil
+  local verdict, target = decide(uid, task, unique_key, on_duplicate, past)
+  if verdict == 'free' then
+    take_back(task, unique_key)
+    call_in(past)
+  end
+  if NOTHING_WRITTEN[verdict] then return { verdict, target } end
+  if extra.tick then settle_tick(extra, verdict) end -- the first write: a full Redis refuses it
   if verdict == 'duplicate' or verdict == 'replace' then doubled = doubled + 1 end
   if verdict == 'again' or verdict == 'duplicate' then return { verdict, target } end
   if verdict == 'known' then return { 'replaced', target } end
   if unique_key ~= '' then
     local name = unique(task, unique_key)
     extra.key = unique_key
+    if verdict == 'new' then
+      take_back(task, unique_key)
+      if layout ~= '1' then extra.layout = layout end
+    end
     if verdict == 'new' and unique_for ~= '' then
       extra.window = '1'
       redis.call('SET', name, uid, 'PX', unique_for)
+      last_window = math.max(last_window, now + tonumber(unique_for))
     elseif verdict == 'new' then
       redis.call('SET', name, uid)
-    elseif redis.call('PTTL', name) > 0 then
-      extra.window = '1' -- how a key is held is decided by the first that takes it
+      taken = taken + 1
+    else -- how a key is held is decided by the first that takes it
+      extra.layout = redis.call('HGET', record(target), 'layout') or nil
+      if redis.call('PTTL', name) > 0 then extra.window = '1' end
     end
   end
   if verdict == 'replace' then
@@ -184,12 +195,13 @@ if most ~= '' then
   local more = 0
   for i = FIRST, #ARGV, STEP do
     local uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate = job(i)
-    local verdict = decide(uid, task, unique_key, on_duplicate)
+    local verdict = decide(uid, task, unique_key, on_duplicate, extras[i].past)
     if verdict == 'new' or verdict == 'follower' then more = more + 1 end
   end
   if more > 0 and waiting() + more > tonumber(most) then return 'full' end
 end
 
+hear()
 local replies = {}
 for i = FIRST, #ARGV, STEP do replies[#replies + 1] = submit(extras[i], job(i)) end
 if added > 0 then total('enqueued', added) end
@@ -199,5 +211,9 @@ if touch == '1' and added == 0 then
   redis.call('PERSIST', meta)
 end
 if doubled > 0 then total('duplicates', doubled) end
+if taken > 0 then count_keys(layout, taken) end
+if last_window > 0 and last_window > (tonumber(redis.call('HGET', meta, 'windows:' .. layout)) or 0) then
+  redis.call('HSET', meta, 'windows:' .. layout, string.format('%.0f', last_window))
+end
 if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
 return replies

@@ -28,7 +28,7 @@ end
 local function record_outcome(uid, token, kind, body, due, failure)
   local name = record(uid)
   local j = redis.call('HMGET', name, 'status', 'worker', 'token', 'place', 'cancel', 'last', 'enqueued', 'key', 'follower',
-    'waited', 'then', 'retention', 'window', 'task', 'attempt', 'crashes', 'started', 'priority')
+    'waited', 'then', 'retention', 'window', 'task', 'attempt', 'crashes', 'started', 'priority', 'layout')
   if j[3] ~= token or j[1] ~= 'running' or j[2] ~= worker then
     if j[3] == token and j[6] == kind and j[1] ~= 'running' then return 'repeated' end
     return 'stale'
@@ -44,7 +44,7 @@ local function record_outcome(uid, token, kind, body, due, failure)
       redis.call('HSET', name, 'status', 'completed', 'finished', now, 'last', kind)
     end
     keep(uid, j[12], j[7], j[10])
-    if j[8] or j[9] then free_key(uid, j[14], j[8], j[13], j[9]) end
+    if j[8] or j[9] then free_key(uid, j[14], j[8], j[13], j[9], j[19]) end
     if j[10] then tell(uid, 'completed') end
     if j[11] then add_next(uid, kin, j[11]) end
     return 'recorded'

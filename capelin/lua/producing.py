@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from capelin.keys import Keys, ShardKeys
+from capelin.keys import ShardKeys
 from capelin.lua.call import Call
-from capelin.lua.replies import CancelVerdict, Layout, Replayed, Submitted, Watched, text
+from capelin.lua.replies import CancelVerdict, Replayed, Submitted, Watched, text
 from capelin.lua.typed import Transition, checked
 
 
@@ -35,11 +35,13 @@ class NewJob(NamedTuple):
     on_duplicate: str = "keep"
 
 
+FIRST_LAYOUT = 1
+"""The version of a queue's layout until it is cut anew."""
+
 _ENQUEUE = Transition("enqueue")
 _WATCH = Transition("watch")
 _CANCEL = Transition("cancel")
 _REPLAY = Transition("replay")
-_OPEN_QUEUE = Transition("open_queue")
 
 
 _VERDICTS = {verdict.value.encode(): verdict for verdict in Submitted}
@@ -53,7 +55,14 @@ def _read_enqueued(raw: Any) -> list[tuple[Submitted, str]] | None:
 
 @checked(_ENQUEUE, rows=NewJob)
 def enqueue(
-    shard: ShardKeys, *, most: int | None, resend_window: int, touch: bool = False, jobs: Sequence[NewJob]
+    shard: ShardKeys,
+    *,
+    most: int | None,
+    resend_window: int,
+    layout: int = FIRST_LAYOUT,
+    question: bool = False,
+    touch: bool = False,
+    jobs: Sequence[NewJob],
 ) -> Call[list[tuple[Submitted, str]] | None]:
     """Write jobs, all or none.
 
@@ -61,13 +70,26 @@ def enqueue(
         shard: Where.
         most: Jobs that may wait in the shard, or None for no limit.
         resend_window: ms for which a replaced request's id is remembered.
+        layout: The version of the layout by which they were placed.
+        question: This is the home of their keys under an older layout: those whose keys are free here are
+            not written.
         touch: Write something also when every job is there already, for who asks for copies next.
         jobs: At most 500.
 
     Returns:
-        For each job what became of it and the uid that now stands for it; None when the shard is full.
+        For each job what became of it and the uid that now stands for it (``moved``: the version to know;
+        ``away``: the loan to ask about); None when the shard is full.
     """
-    return _ENQUEUE(shard, _read_enqueued, jobs, most=most, resend_window=resend_window, touch=touch)
+    return _ENQUEUE(
+        shard,
+        _read_enqueued,
+        jobs,
+        most=most,
+        resend_window=resend_window,
+        layout=layout,
+        question=question,
+        touch=touch,
+    )
 
 
 @checked(_WATCH)
@@ -100,12 +122,10 @@ def _read_replay(raw: Any) -> tuple[Replayed, str]:
 
 
 @checked(_REPLAY)
-def replay(shard: ShardKeys, *, uid: str) -> Call[tuple[Replayed, str]]:
-    """Run a dead job again, or a scheduled one at once."""
-    return _REPLAY(shard, _read_replay, uid=uid)
-
-
-@checked(_OPEN_QUEUE)
-def open_queue(keys: Keys, queue: str, *, shards: int, schema: int) -> Call[Layout]:
-    """Read a queue's layout, writing it if the queue is new."""
-    return _OPEN_QUEUE((keys.queue_meta(queue),), Layout.read, shards=shards, schema=schema)
+def replay(
+    shard: ShardKeys, *, uid: str, layout: int = FIRST_LAYOUT, home: str = "", past: str = ""
+) -> Call[tuple[Replayed, str]]:
+    """Run a dead job again, or a scheduled one at once. For a job with a key, in a queue that was cut anew,
+    this is the last of several steps: see ``capelin.replaying``.
+    """
+    return _REPLAY(shard, _read_replay, uid=uid, layout=layout, home=home, past=past)

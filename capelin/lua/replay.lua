@@ -1,12 +1,16 @@
 -- replay: a dead job runs again, as new: same id, attempts and crashes from zero, its dedupe key taken again. Compare and set:
---   of two operators one wins. A job that waits for its time is made due instead.
--- KEYS: meta, never, wake, scheduled, dlq, *streams
--- ARGV: uid
+--   of two operators one wins. A job that waits for its time is made due instead. Keeps: 7.
+-- KEYS: meta, never, wake, scheduled, dlq, lent, *streams
+-- ARGV: uid, layout, home, past
+--   home: what the caller did about the job's key in a queue that was cut anew: '' nothing so far; 'here': this is its home under
+--   `layout`, and every older one answered that it is free; else the number of the loan that its home gave. past: loans that
+--   are over.
 -- Reply: {verdict, detail}; verdicts: replayed, hurried, duplicate (detail: who holds the key), refused (detail: status),
---   missing.
--- include: now, shard, streams, wake, place
+--   missing; and `keyed` (detail: the key, as it decides the shard), `moved` (`layout` is not the newest, or the loan is over:
+--   begin anew), `away` (detail: a loan that may be over).
+-- include: now, shard, streams, wake, place, layout, holder, keys
 local name = record(uid)
-local j = redis.call('HMGET', name, 'status', 'task', 'key', 'place', 'priority', 'window', 'follows')
+local j = redis.call('HMGET', name, 'status', 'task', 'key', 'place', 'priority', 'window', 'follows', 'called')
 if not j[1] then return { 'missing', '' } end
 if j[1] == 'scheduled' and not j[7] then
   redis.call('ZREM', scheduled, uid)
@@ -19,12 +23,30 @@ local entry = string.match(j[4] or '', '^dlq:(.+)$')
 -- Without an entry in the DLQ it is a stub, its arguments gone.
 if j[1] ~= 'failed' or not entry then return { 'refused', j[1] } end
 if j[2] and j[3] and not j[6] then
+  local number = tonumber(home)
+  if home == '' and (heard > 1 or tonumber(layout) > 1) then return { 'keyed', j[2] .. ':' .. j[3] } end
+  if number and number <= (tonumber(j[8]) or 0) then return { 'moved', '' } end
+  if not number and older then return { 'moved', '' } end
   local holder = redis.pcall('GET', unique(j[2], j[3]))
   if type(holder) == 'string' and holder ~= uid then
     local live = redis.pcall('HGET', record(holder), 'status')
-    if live == 'queued' or live == 'scheduled' or live == 'running' or live == 'parked' then return { 'duplicate', holder } end
+    if LIVE[live] then return { 'duplicate', holder } end
+  end
+  if not number then
+    local loan = lent_to(j[2], j[3], past)
+    if loan then return { 'away', loan } end
+    take_back(j[2], j[3])
+    hear()
+  else
+    redis.call('HSET', name, 'called', home)
   end
   redis.call('SET', unique(j[2], j[3]), uid)
+  count_keys(layout, 1)
+  if layout == '1' then
+    redis.call('HDEL', name, 'layout')
+  else
+    redis.call('HSET', name, 'layout', layout)
+  end
 end
 redis.call('HDEL', name, 'error', 'finished', 'attempt', 'crashes', 'cancel', 'follower', 'first', 'parked_by', 'expires')
 redis.call('HSET', name, 'status', 'queued', 'place', '')

@@ -28,6 +28,9 @@ class Submitted(StrEnum):
     REPLACED = "replaced"
     FOLLOWER = "follower"
     LATE = "late"
+    MOVED = "moved"
+    FREE = "free"
+    AWAY = "away"
 
 
 class ScheduleVerdict(StrEnum):
@@ -63,6 +66,9 @@ class Replayed(StrEnum):
     DUPLICATE = "duplicate"
     REFUSED = "refused"
     MISSING = "missing"
+    KEYED = "keyed"
+    MOVED = "moved"
+    AWAY = "away"
 
 
 class CancelVerdict(StrEnum):
@@ -308,20 +314,6 @@ class Watched:
             return None
         status, result, error = (*raw, None, None)[:3]
         return cls(status=text(status), result=result, error=error)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """The reply of ``open_queue``."""
-
-    shards: int
-    schema: int
-    version: int
-
-    @classmethod
-    def read(cls, raw: Sequence[Any]) -> "Layout":
-        shards, schema, version = raw
-        return cls(shards=int(shards), schema=int(schema), version=int(version))
 
 
 class ParkedRow(NamedTuple):

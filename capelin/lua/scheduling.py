@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from capelin.keys import Keys
 from capelin.lua.call import Call
+from capelin.lua.producing import FIRST_LAYOUT
 from capelin.lua.replies import ScheduleVerdict, text
 from capelin.lua.typed import Transition, checked
 
@@ -44,12 +45,14 @@ class Tick(NamedTuple):
         revision: Of the definition that the leader read.
         moment: The tick, ms.
         job: The id of the job that it becomes.
+        layout: The version of the queue's layout by which its shard was chosen.
     """
 
     name: str
     revision: int
     moment: int
     job: str
+    layout: int = FIRST_LAYOUT
 
 
 class NewState(NamedTuple):

@@ -22,6 +22,7 @@ import structlog
 from capelin._queues import Queues
 from capelin._rows import Rows
 from capelin._sending import placing_key, share_of
+from capelin._visiting import Arrived, Stop, visit
 from capelin.connection import Connection
 from capelin.durations import milliseconds
 from capelin.errors import CapelinError
@@ -41,6 +42,7 @@ MOST_AT_ONCE = 500
 OVERLAP = "overlap"
 _TRY_AGAIN = 1.0
 _UNREAD = -1
+_NOT_SENT: Any = object()
 
 
 class Deposed(Exception):
@@ -97,6 +99,7 @@ class Firing:
             Deposed: Somebody else leads.
             Unreachable, RedisRefused: Something is left to do; call it again.
         """
+        self._queues.forget_unsettled()
         version = await self._commit(epoch, {})
         if version != self._version:
             await self._load()
@@ -180,12 +183,12 @@ class Firing:
             entry = self._entries[name]
             if made.skipped:
                 skipped[name] = self._passed_over(entry, made)
-            job = None
+            tick = None
             if made.fire and entry.schedule is not None:
-                job = await self._place(entry.schedule, made.fire[0])
-                if job is not None:
-                    ticks.append((Tick(name, entry.revision, made.fire[0], str(job)), entry.schedule))
-            if job is None and not made.skipped:
+                tick = await self._place(entry, entry.schedule, made.fire[0])
+                if tick is not None:
+                    ticks.append((tick, entry.schedule))
+            if tick is None and not made.skipped:
                 self._refused.add(name)
         if skipped:
             await self._commit(epoch, skipped)
@@ -203,7 +206,7 @@ class Firing:
         intended = await self._run(call)
         for (tick, schedule), not_after in zip(ticks, intended.not_after, strict=True):
             if not_after:
-                intent = Intent(tick=tick.moment, job=tick.job, not_after=not_after)
+                intent = Intent(tick=tick.moment, job=tick.job, not_after=not_after, layout=tick.layout)
                 self._open[tick.name] = _Open(intent, schedule)
             else:
                 self._version = _UNREAD
@@ -224,8 +227,8 @@ class Firing:
             state = state.skip(skip.last, skip.reason.value, skip.count, at=self._clock.now())
         return state
 
-    async def _place(self, schedule: Schedule, tick: int) -> JobId | None:
-        """Return the id of a tick's job; None, said once, when its queue cannot be used."""
+    async def _place(self, entry: Entry, schedule: Schedule, tick: int) -> Tick | None:
+        """Return which job a tick becomes; None, said once, when its queue cannot be used."""
         request = schedule.job_of(tick)
         try:
             layout = (await self._queues.open([request.queue]))[request.queue]
@@ -237,7 +240,8 @@ class Firing:
         self._said.discard(schedule.name)
         key = placing_key(request)
         shard = 0 if key is None else shard_of(key, layout.shards)
-        return JobId(queue=request.queue, shard=shard, uid=schedule.uid_of(tick))
+        job = JobId(queue=request.queue, shard=shard, uid=schedule.uid_of(tick))
+        return Tick(entry.name, entry.revision, tick, str(job), layout.version)
 
     async def _settle(self, epoch: int) -> None:
         """Enqueue what is intended, and write what became of it."""
@@ -251,23 +255,57 @@ class Firing:
 
     async def _enqueue(self, names: list[str]) -> dict[str, ScheduleState]:
         """Enqueue these ticks; return what has become of those of which that is known."""
-        calls: dict[str, Call[Any]] = {}
+        ways: dict[str, list[Stop]] = {}
         for name in names:
             try:
-                calls[name] = await self._call(self._open[name])
+                ways[name] = await self._way(self._open[name])
             except CapelinError as error:
                 self._put_off(name, str(error))
+        # Those that visit one shard, all but in a queue that was cut anew, go together.
+        together = [name for name, way in ways.items() if len(way) == 1]
+        replies = await self._connection.run_many(
+            [self._call(self._open[name], ways[name][0], ()) for name in together]
+        )
+        first = dict(zip(together, replies, strict=True))
         states: dict[str, ScheduleState] = {}
-        replies = await self._connection.run_many(list(calls.values()))
-        for name, reply in zip(calls, replies, strict=True):
-            if isinstance(reply, Exception) or reply is None:
-                self._put_off(name, "the queue is full" if reply is None else str(reply))
-            elif reply[0][0] is Submitted.LATE:
-                # Nobody can enqueue it any more under this intent: it is planned anew, and may be stale.
-                del self._open[name]
-            else:
-                states[name] = self._ended(name, self._open[name].intent, reply[0][0])
+        for name, way in ways.items():
+            arrived = await self._arrive(name, way, first.get(name, _NOT_SENT))
+            if arrived is not None:
+                self._heed(name, arrived, states)
         return states
+
+    async def _arrive(self, name: str, way: list[Stop], reply: Any) -> Arrived | None:
+        """Return where a tick's job has come to; None when it has to be tried again."""
+        tick = self._open[name]
+        answers = [] if reply is _NOT_SENT else [reply]
+
+        async def send(stop: Stop, past: tuple[str, ...]) -> Any:
+            answer = answers.pop() if answers else await self._connection.run(self._call(tick, stop, past))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        try:
+            arrived = await visit(way, send)
+        except CapelinError as error:
+            self._put_off(name, str(error))
+            return None
+        if arrived.verdict is None:
+            self._put_off(name, "the queue is full")
+            return None
+        return arrived
+
+    def _heed(self, name: str, arrived: Arrived, states: dict[str, ScheduleState]) -> None:
+        intent = self._open[name].intent
+        job = JobId.parse(intent.job)
+        if arrived.verdict is Submitted.MOVED:
+            self._queues.moved(job.queue, int(arrived.detail))
+        if arrived.verdict in (Submitted.LATE, Submitted.MOVED):
+            # Nobody can enqueue it any more under this intent: it is planned anew, and may be stale.
+            del self._open[name]
+        elif arrived.verdict is not None:
+            where = replace(job, shard=arrived.shard)
+            states[name] = self._ended(name, intent, arrived.verdict, str(where))
 
     def _put_off(self, name: str, why: str) -> None:
         tick = self._open[name]
@@ -275,31 +313,44 @@ class Firing:
         say("a tick could not be enqueued; trying again", schedule=name, error=why)
         tick.said = True
 
-    def _ended(self, name: str, intent: Intent, verdict: Submitted) -> ScheduleState:
+    def _ended(self, name: str, intent: Intent, verdict: Submitted, job: str) -> ScheduleState:
         now = self._clock.now()
         entry = self._entries.get(name)
         state = ScheduleState() if entry is None else entry.state
         if verdict is Submitted.DUPLICATE:
             log.warning("ticks are skipped", schedule=name, reason=OVERLAP, ticks=1)
             return state.skip(intent.tick, OVERLAP, 1, at=now)
-        log.debug("a tick was fired", schedule=name, job=intent.job, late_ms=now - intent.tick)
-        return state.fire(intent.tick, intent.job, at=now)
+        log.debug("a tick was fired", schedule=name, job=job, late_ms=now - intent.tick)
+        return state.fire(intent.tick, job, at=now)
 
-    async def _call(self, tick: _Open) -> Call[Any]:
+    async def _way(self, tick: _Open) -> list[Stop]:
+        """Return the shards that a tick's job visits: those under older layouts than its intent's, and the
+        one that the intent names.
+        """
+        job, intent = JobId.parse(tick.intent.job), tick.intent
+        self._queues.moved(job.queue, intent.layout)
+        layout = (await self._queues.open([job.queue]))[job.queue]
+        key = placing_key(tick.schedule.job_of(intent.tick))
+        older = () if key is None else layout.older_homes(key, job.shard, before=intent.layout)
+        return [*(Stop(shard, only_asked=True) for shard in older), Stop(job.shard, only_asked=False)]
+
+    def _call(self, tick: _Open, stop: Stop, past: tuple[str, ...]) -> Call[Any]:
         schedule, intent = tick.schedule, tick.intent
         job = JobId.parse(intent.job)
-        shard = self._keys.shard(job.queue, job.shard)
         origin = {"tick": str(intent.tick), "not_after": str(intent.not_after)}
+        if past:
+            origin["past"] = " ".join(past)
         described = schedule.described
         row = Rows(lambda task: described.get(task, ("", ""))).row(
             schedule.job_of(intent.tick), job.uid, origin
         )
-        layout = (await self._queues.open([job.queue]))[job.queue]
-        most = self._most_waiting
+        most, layout = self._most_waiting, self._queues.known.get(job.queue)
         return enqueue(
-            shard,
-            most=None if most is None else share_of(most, job.shard, layout.shards),
+            self._keys.shard(job.queue, stop.shard),
+            most=None if most is None or layout is None else share_of(most, stop.shard, layout.shards),
             resend_window=self._resend_window,
+            layout=intent.layout,
+            question=stop.only_asked,
             jobs=[row],
         )
 

@@ -265,7 +265,7 @@ async def test_replay_reports_the_job_that_has_taken_the_key_since_and_changes_n
     second = await stage.keep("second")
     await stage.runs("first", "second")
     verdict, holder = await stage.replay(first)
-    assert (verdict, holder) == (Replayed.DUPLICATE, JobId.parse(second.id).uid)
+    assert (verdict, holder) == (Replayed.DUPLICATE, second.id)
     assert await first.status() is JobStatus.FAILED
     stage.gate.set()
     assert await second.result(timeout=10) == "second"

@@ -48,6 +48,8 @@ KNOWN_FIELDS = {
     "correlation",
     "batch",
     "cut",
+    "layout",
+    "called",
 }
 LIVE = {"scheduled", "queued", "running", "parked"}
 ENDED = {"completed", "failed", "cancelled"}
@@ -108,7 +110,17 @@ def check(found: Look) -> None:
     _check_streams(found)
     _check_records(found)
     assert set(found.failures) <= set(found.records)
+    _check_keys(found)
     assert found.parked_counts == {task: len(uids) for task, uids in found.parked.items()}
+
+
+def _check_keys(found: Look) -> None:
+    held = Counter[str]()
+    for uid in found.unique.values():
+        record = found.records.get(uid, {})
+        if record.get("status") in LIVE and "window" not in record:
+            held[record.get("layout", "1")] += 1
+    assert found.keys == held, "keys that jobs hold are counted exactly, by the layout they were taken under"
 
 
 def _check_streams(found: Look) -> None:

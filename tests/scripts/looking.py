@@ -41,6 +41,9 @@ class Look:
     dlq_ids: dict[str, str] = field(default_factory=dict[str, str])
     meta: dict[str, str] = field(default_factory=dict[str, str])
     totals: dict[str, str] = field(default_factory=dict[str, str])
+    keys: dict[str, int] = field(default_factory=dict[str, int])
+    windows: dict[str, int] = field(default_factory=dict[str, int])
+    lent: dict[str, str] = field(default_factory=dict[str, str])
     lease: dict[str, str] = field(default_factory=dict[str, str])
     stakes: dict[str, float] = field(default_factory=dict[str, float])
     tokens: int = 0
@@ -113,11 +116,9 @@ def _note(found: Look, shard: ShardKeys, name: str, reply: Reply) -> None:
         case "scheduled" | "finished" | "stakes":
             setattr(found, kind, _scores(reply))
         case "meta":
-            fields = pairs(reply)
-            found.meta = {name: value for name, value in fields.items() if not name.startswith("total:")}
-            found.totals = {name: value for name, value in fields.items() if name not in found.meta}
-        case "lease":
-            found.lease = pairs(reply)
+            _meta(found, pairs(reply))
+        case "lease" | "lent":
+            setattr(found, kind, pairs(reply))
         case "parked":
             found.parked[rest] = _scores(reply)
         case "unique":
@@ -126,6 +127,18 @@ def _note(found: Look, shard: ShardKeys, name: str, reply: Reply) -> None:
             found.tokens = len(texts(reply))
         case _:
             found.strange.append(name)
+
+
+def _meta(found: Look, fields: dict[str, str]) -> None:
+    for name, value in fields.items():
+        kind, _, rest = name.partition(":")
+        match kind:
+            case "total":
+                found.totals[name] = value
+            case "keys" | "windows":
+                getattr(found, kind)[rest] = int(value)
+            case _:
+                found.meta[name] = value
 
 
 def _scores(reply: Reply) -> dict[str, float]:

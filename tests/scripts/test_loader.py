@@ -278,7 +278,9 @@ def test_every_script_is_reached_by_one_public_function() -> None:
 def test_every_declared_key_is_one_of_the_shard_and_all_are_in_its_slot() -> None:
     shard = Keys().shard("emails", 3)
     for _, transition in transitions():
-        if transition.script.name.startswith(("lease_", "fleet_", "open_", "schedule_", "singleton_")):
+        if transition.script.name.startswith(
+            ("lease_", "fleet_", "open_", "queue_", "schedule_", "singleton_")
+        ):
             continue
         keys = transition.keys_of(shard)
         assert keys

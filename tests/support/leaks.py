@@ -60,6 +60,9 @@ PATTERNS = (
     _pattern("job", rf"{_SHARD}:job:{_NAME}\.(?P<job>[^.]+)", "goes with its place in the shard"),
     _pattern("failures", rf"{_SHARD}:failures:{_NAME}\.(?P<job>[^.]+)", "goes with its job's record"),
     _pattern("unique", rf"{_SHARD}:unique:.+", "freed by the end of the job that holds it"),
+    _pattern(
+        "lent", rf"{_SHARD}:lent", "keys of jobs that run again elsewhere; upkeep strikes off what is over"
+    ),
     _pattern("shard meta", rf"{_SHARD}:meta", "one a shard, as long as the queue lives"),
     _pattern("wake", rf"{_SHARD}:wake", "tokens for an owner; taken by the next one"),
     _pattern("lease", rf"{_SHARD}:lease", "one a shard; the epoch must outlive every owner"),

@@ -1,14 +1,14 @@
 -- include: free
 -- bury: a job ends in the DLQ. `on_failure` is told by a job added here, in the same script, under an id made from the
 -- parent's id and token, so that no crash can lose or double it. The job has its place before anything that can fail.
-local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'args', 'attempt', 'crashes', 'token', 'enqueued' }
+local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'args', 'attempt', 'crashes', 'token', 'layout' }
 local function bury(uid, reason, failure)
   if failure == '' then failure = 'null' end
   local name = record(uid)
   local j = redis.call('HMGET', name, unpack(DYING))
   local entry = redis.call('XADD', dlq, '*', 'j', uid, 'task', j[1] or '?', 'reason', reason)
   redis.call('HSET', name, 'status', 'failed', 'finished', now, 'error', failure, 'place', 'dlq:' .. entry)
-  free_key(uid, j[1] or '?', j[2], j[3], j[4])
+  free_key(uid, j[1] or '?', j[2], j[3], j[4], j[11])
   if j[5] then tell(uid, 'failed') end
   if j[6] then
     local told = cjson.decode(j[6])

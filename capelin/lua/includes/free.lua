@@ -1,6 +1,6 @@
--- include: add
+-- include: add, keys
 -- free: what every end of a job does for others: its dedupe key is freed, its follower let go, its waiter told.
-local function free_key(uid, task, key, window, follower)
+local function free_key(uid, task, key, window, follower, layout)
   local f = follower and redis.pcall('HMGET', record(follower), 'status', 'follows', 'delay', 'priority', 'key')
   if f and f[1] == 'scheduled' and f[2] == uid then
     local name = record(follower)
@@ -20,6 +20,7 @@ local function free_key(uid, task, key, window, follower)
     end
   elseif key and not window and redis.pcall('GET', unique(task, key)) == uid then
     redis.call('DEL', unique(task, key))
+    count_keys(layout, -1)
   end
 end
 local function tell(uid, status)
