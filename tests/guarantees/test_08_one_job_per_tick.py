@@ -17,6 +17,7 @@ from tests.conftest import OwnRedis
 from tests.guarantees.apps.ticking import PERIODS
 from tests.guarantees.fleet import MARGIN, TTL
 from tests.guarantees.ticking import SLOW, Candidates, due, now_ms
+from tests.support.cluster import RedisCluster
 from tests.support.ledger import Ledger
 from tests.support.processes import Processes
 from tests.support.proxy import RedisProxy, mentions
@@ -32,6 +33,12 @@ CANDIDATES = 5
 def candidates(processes: Processes, redis_server: RedisServer, ledger: Ledger) -> Candidates:
     """Candidates on a shared server."""
     return Candidates(processes, redis_server, ledger)
+
+
+@pytest.fixture
+def clustered(processes: Processes, redis_cluster: RedisCluster, ledger: Ledger) -> Candidates:
+    """Candidates on a cluster: the schedules are in one slot, the shards of their jobs in others."""
+    return Candidates(processes, redis_cluster, ledger)
 
 
 async def depose(candidates: Candidates, how: str) -> tuple[int, int]:
@@ -55,13 +62,23 @@ async def depose(candidates: Candidates, how: str) -> tuple[int, int]:
 
 @pytest.mark.slow
 async def test_each_tick_becomes_one_job_while_leaders_are_killed_at_random(candidates: Candidates) -> None:
+    await leaders_are_killed(candidates, SECONDS)
+
+
+@pytest.mark.slow
+async def test_so_it_does_on_a_cluster(clustered: Candidates) -> None:
+    await leaders_are_killed(clustered, SECONDS / 2)
+
+
+async def leaders_are_killed(candidates: Candidates, seconds: float) -> None:
+    """Depose one leader after the other, and count what became of the ticks."""
     print(f"CAPELIN_TICKING_SEED={SEED}")  # noqa: T201 -- so that a failure can be repeated
     chance = random.Random(SEED)  # noqa: S311 -- so that a failure can be repeated
     for _ in range(CANDIDATES):
         candidates.launch()
     await candidates.leader()
     await candidates.ticks_more("quick", 1)
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     vacant: list[tuple[int, int]] = []
     while time.monotonic() < end:
         how = chance.choice(["kill", "kill", "freeze", "freeze", "terminate"])
@@ -70,7 +87,7 @@ async def test_each_tick_becomes_one_job_while_leaders_are_killed_at_random(cand
 
     await settled(candidates, list(PERIODS), since=now_ms())
     newest_ones_only(candidates, vacant)
-    assert len(vacant) >= SECONDS / 5
+    assert len(vacant) >= seconds / 5
 
 
 async def settled(candidates: Candidates, schedules: list[str], *, since: int) -> None:

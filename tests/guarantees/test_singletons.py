@@ -17,6 +17,7 @@ from capelin.jobs import Job
 from tests.conftest import OwnRedis
 from tests.guarantees.apps import hosting, recording
 from tests.guarantees.fleet import MARGIN, TTL, record_key
+from tests.support.cluster import AnyServer, RedisCluster
 from tests.support.ledger import Ledger
 from tests.support.processes import ChildProcess, Processes
 from tests.support.resp import texts
@@ -44,7 +45,7 @@ class Noted:
 class Hosts:
     """Worker processes that may host singletons."""
 
-    def __init__(self, processes: Processes, server: RedisServer, ledger: Ledger) -> None:
+    def __init__(self, processes: Processes, server: AnyServer, ledger: Ledger) -> None:
         self._processes, self.server, self.ledger = processes, server, ledger
         self.workers: dict[str, ChildProcess] = {}
 
@@ -140,7 +141,7 @@ def commands(server: RedisServer) -> list[list[str]]:
     return [texts(entry[3]) for entry in entries if isinstance(entry, list)]
 
 
-def is_running(server: RedisServer, job: Job[Any]) -> bool:
+def is_running(server: AnyServer, job: Job[Any]) -> bool:
     """Whether a job runs, by its record."""
     return server.command("HGET", record_key(job), "status") == "running"
 
@@ -151,11 +152,27 @@ def hosts(processes: Processes, redis_server: RedisServer, ledger: Ledger) -> Ho
     return Hosts(processes, redis_server, ledger)
 
 
+@pytest.fixture
+def clustered(processes: Processes, redis_cluster: RedisCluster, ledger: Ledger) -> Hosts:
+    """Worker processes on a shared cluster."""
+    return Hosts(processes, redis_cluster, ledger)
+
+
 @pytest.mark.slow
 async def test_state_survives_twenty_migrations_without_a_lost_update(hosts: Hosts) -> None:
+    await migrate(hosts, MIGRATIONS)
+
+
+@pytest.mark.slow
+async def test_so_it_does_on_a_cluster(clustered: Hosts) -> None:
+    await migrate(clustered, 8)
+
+
+async def migrate(hosts: Hosts, times: int) -> None:
+    """Let a singleton lose its host in each way in turn, and look for every update in its state."""
     await hosts.start(3, "counter")
     last, starting = 0, list[asyncio.Task[None]]()
-    for how in islice(cycle(("kill", "stop", "stall", "freeze")), MIGRATIONS):
+    for how in islice(cycle(("kill", "stop", "stall", "freeze")), times):
         line = await hosts.saved("counter", after=last)
         last = max(line.token, hosts.holder("counter")[1])
         host = hosts.holder("counter")[0] or line.worker
@@ -178,7 +195,7 @@ async def test_state_survives_twenty_migrations_without_a_lost_update(hosts: Hos
     await asyncio.gather(*starting)
     await hosts.end()
     hosts.check_updates("counter")
-    assert len(hosts.noted("became", "counter")) > MIGRATIONS
+    assert len(hosts.noted("became", "counter")) > times
 
 
 async def test_a_killed_hosts_singletons_run_elsewhere_within_ttl_and_a_little(hosts: Hosts) -> None:

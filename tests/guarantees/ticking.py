@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.guarantees.fleet import TTL
+from tests.support.cluster import AnyServer
 from tests.support.ledger import Ledger
 from tests.support.processes import ChildProcess, Processes
 from tests.support.resp import texts
-from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 
 _SCHEDULES = "capelin:{schedules}"
@@ -42,7 +42,7 @@ class Run:
 
 
 class Candidates:
-    """Worker processes on one Redis, each of which may lead.
+    """Worker processes on one Redis, or on one cluster, each of which may lead.
 
     Example:
         candidates.launch(), candidates.launch()
@@ -51,7 +51,7 @@ class Candidates:
         await candidates.successor_of(leader)
     """
 
-    def __init__(self, processes: Processes, server: RedisServer, ledger: Ledger, app: str = APP) -> None:
+    def __init__(self, processes: Processes, server: AnyServer, ledger: Ledger, app: str = APP) -> None:
         self._processes, self._app = processes, app
         self.server, self.ledger = server, ledger
         self.children: dict[str, ChildProcess] = {}

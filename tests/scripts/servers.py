@@ -1,14 +1,12 @@
 """Servers whose clock a test holds in its hand: an in-process one and a real one.
 
 Scripts take their time from the server. In the in-process server that time is a Python function, replaced
-here. On a real server the scripts' text is changed in three places: `TIME` becomes a key that holds the
-test's time, automatic stream ids are made of it, and a TTL is made too long to end by itself: keys go when
-the test's clock says so. All else is the real thing.
+here. On a real server the scripts' text is changed (see `held_clock`), and keys with a TTL go when the test's
+clock says so. All else is the real thing.
 """
 
 import contextlib
 import importlib
-import re
 import time
 import uuid
 from collections.abc import Generator
@@ -18,9 +16,10 @@ import redis.exceptions
 
 from capelin.lua import Call
 from tests.support import resp
+from tests.support.cluster import AnyServer
+from tests.support.held_clock import LONGER, HeldClock, is_clock
 from tests.support.memory import SCHEME, MemoryConnection
 from tests.support.resp import Reply, RespError
-from tests.support.servers import RedisServer
 
 T = TypeVar("T")
 Words = tuple[str | bytes | int | float, ...]
@@ -128,44 +127,18 @@ class MemoryServer:
         self._stack.close()
 
 
-_CLOCK = "clock"
-_LONGER = 1_000_000_000
-_CHANGES = {
-    "redis.call('TIME')": f"redis.call('HMGET', '{_CLOCK}', 's', 'us')",
-    "'*', 'j'": "string.format('%.0f-*', now), 'j'",
-    "'PX', unique_for)": f"'PX', unique_for + {_LONGER})",
-    "'PEXPIRE', name, resend_window)": f"'PEXPIRE', name, resend_window + {_LONGER})",
-}
-_TIME_OF_ITS_OWN = re.compile(r"'TIME'|'\*'|EXPIRE', name, resend_window\)|'PX', unique_for\)|'EX'")
-
-
-def with_clock(text: str) -> str:
-    """A script's text that reads the test's clock."""
-    for ours, theirs in _CHANGES.items():
-        text = text.replace(ours, theirs)
-    if found := _TIME_OF_ITS_OWN.search(text):
-        raise ValueError(f"a script has a time of its own, in a way that is not known here: {found[0]}")
-    return text
-
-
 class RealServer:
-    """A real server."""
+    """A real server, or a real cluster."""
 
-    def __init__(self, server: RedisServer) -> None:
+    def __init__(self, server: AnyServer) -> None:
         self._connection = server.connect()
-        self._texts: dict[str, str] = {}
+        self._clock = HeldClock(self._connection, START)
         self._ends: dict[str, int] = {}
         self.now = START
-        self._set_clock()
-
-    def _set_clock(self) -> None:
-        self.pipeline(
-            ("HSET", _CLOCK, "s", self.now // 1000, "us", self.now % 1000 * 1000), ("EXPIRE", _CLOCK, 3600)
-        )
 
     def advance(self, ms: int) -> None:
         self.now += ms
-        self._set_clock()
+        self._clock.set(self.now)
         for key, end in list(self._ends.items()):
             if end <= self.now:
                 del self._ends[key]
@@ -173,20 +146,18 @@ class RealServer:
 
     def _note_ttls(self) -> None:
         """Remember when keys with a TTL end by the test's clock. All these TTLs are odd numbers of ms."""
-        keys = [key for key in resp.texts(self.command("KEYS", "*")) if key != _CLOCK]
+        keys = [key for key in resp.texts(self.command("KEYS", "*")) if not is_clock(key)]
         left = self.pipeline(*[("PTTL", key) for key in keys])
         ends: dict[str, int] = {}
         for key, ms in zip(keys, left, strict=True):
             if isinstance(ms, int) and ms > 0:
                 # The server's own clock has counted down a few ms since.
-                fresh = self.now - (-(ms - _LONGER - 1) // 1000 * 1000) + 1
+                fresh = self.now - (-(ms - LONGER - 1) // 1000 * 1000) + 1
                 ends[key] = self._ends.get(key, fresh)
         self._ends = ends
 
     def run(self, call: Call[T]) -> T:
-        text = self._texts.get(call.script.sha)
-        if text is None:
-            text = self._texts[call.script.sha] = with_clock(call.script.text)
+        text = self._clock.script(call.script, call.keys[0]).text
         reply = raw(self.command("EVAL", text, len(call.keys), *call.keys, *call.args))
         if "PTTL" in text:  # the script that gives keys a TTL
             self._note_ttls()

@@ -2,6 +2,8 @@
 
 from typing import TypeVar
 
+import pytest
+
 from capelin import lua
 from capelin.ids import new_uid
 from capelin.keys import Keys, ShardKeys
@@ -18,7 +20,7 @@ SHARDS = [KEYS.shard("default", number) for number in range(8)]
 A_CALL = 500
 T = TypeVar("T")
 MOST_BYTES = 300
-JOBS = 20_000
+JOBS = 100_000
 WINDOW, RETENTION = 1, 1
 
 
@@ -132,7 +134,8 @@ def live_and_go(loader: Loader, jobs: int) -> None:
         loader.retain(shard)
 
 
-def test_finished_jobs_past_their_time_leave_nothing_behind(own_redis: OwnRedis) -> None:
+@pytest.mark.slow
+def test_a_hundred_thousand_finished_jobs_past_their_time_leave_nothing_behind(own_redis: OwnRedis) -> None:
     server = own_redis()
     with server.connect() as redis:
         loader = Loader(redis)

@@ -11,7 +11,7 @@ become how many jobs, and which is owed one.
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import hypothesis.strategies as st
@@ -22,7 +22,9 @@ from capelin.errors import Unreachable
 from capelin.scheduler.firing import Deposed
 from capelin.schedules import Schedule
 from capelin.ticks import CatchUp, Overlap
+from tests.support.cluster import AnyServer, RedisCluster
 from tests.support.schedules import START, TTL, Fate, Leader, Stage, made
+from tests.support.servers import RedisServer
 
 T = TypeVar("T")
 NIGHTLY = os.environ.get("CAPELIN_HYPOTHESIS") == "nightly"
@@ -42,10 +44,10 @@ def schedules(args: str = "") -> list[Schedule]:
 class TicksMachine(RuleBasedStateMachine):
     """Moves leaders on, call by call."""
 
-    def __init__(self) -> None:
+    def __init__(self, stage: Stage) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.stage = Stage()
+        self.stage = stage
         self.leaders: list[Leader] = []
         self.known: set[str] = set()
         self.born: Counter[tuple[str, int]] = Counter()
@@ -207,12 +209,16 @@ class TicksMachine(RuleBasedStateMachine):
             assert state.fired == len(jobs), f"{name}: what was fired is what became jobs"
 
 
-def test_no_order_of_events_makes_a_tick_two_jobs_or_loses_one_that_is_owed() -> None:
+def look_for_a_tick_too_many(make_stage: Callable[[], Stage], examples: int, steps: int) -> None:
+    class Machine(TicksMachine):
+        def __init__(self) -> None:
+            super().__init__(make_stage())
+
     run_state_machine_as_test(
-        TicksMachine,
+        Machine,
         settings=settings(
-            max_examples=300 if NIGHTLY else 30,
-            stateful_step_count=150 if NIGHTLY else 50,
+            max_examples=examples,
+            stateful_step_count=steps,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
             phases=[Phase.explicit, Phase.generate, *([Phase.shrink] if NIGHTLY else [])],
@@ -220,3 +226,25 @@ def test_no_order_of_events_makes_a_tick_two_jobs_or_loses_one_that_is_owed() ->
             database=None,
         ),
     )
+
+
+def on(server: AnyServer) -> Callable[[], Stage]:
+    """Makes stages of a server, which it empties each time."""
+
+    def fresh() -> Stage:
+        server.flush()
+        return Stage(server=server)
+
+    return fresh
+
+
+def test_no_order_of_events_makes_a_tick_two_jobs_or_loses_one_that_is_owed() -> None:
+    look_for_a_tick_too_many(Stage, *((300, 150) if NIGHTLY else (30, 50)))
+
+
+def test_nor_on_a_real_server(shared_redis: RedisServer) -> None:
+    look_for_a_tick_too_many(on(shared_redis), *((100, 150) if NIGHTLY else (30, 50)))
+
+
+def test_nor_on_a_cluster(shared_cluster: RedisCluster) -> None:
+    look_for_a_tick_too_many(on(shared_cluster), *((100, 150) if NIGHTLY else (30, 50)))

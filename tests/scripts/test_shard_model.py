@@ -13,6 +13,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.scripts.machine import JUMPS, ShardMachine, event
 from tests.scripts.servers import MemoryServer, RealServer, Server
+from tests.support.cluster import RedisCluster
 from tests.support.servers import RedisServer
 
 NIGHTLY = os.environ.get("CAPELIN_HYPOTHESIS") == "nightly"
@@ -64,12 +65,27 @@ def fresh_server(shared_redis: RedisServer) -> Callable[[], RealServer]:
     return fresh
 
 
+@pytest.fixture
+def fresh_cluster(shared_cluster: RedisCluster) -> Callable[[], RealServer]:
+    """The same on a cluster, where a shard is in one slot of one master."""
+
+    def fresh() -> RealServer:
+        shared_cluster.flush()
+        return RealServer(shared_cluster)
+
+    return fresh
+
+
 def test_no_order_of_events_makes_the_shard_differ_from_its_model() -> None:
     look_for_a_difference(MemoryServer, *((1_000, 100) if NIGHTLY else (25, 60)))
 
 
 def test_the_same_holds_on_a_real_server(fresh_server: Callable[[], RealServer]) -> None:
     look_for_a_difference(fresh_server, *((200, 100) if NIGHTLY else (8, 60)))
+
+
+def test_the_same_holds_on_a_cluster(fresh_cluster: Callable[[], RealServer]) -> None:
+    look_for_a_difference(fresh_cluster, *((200, 100) if NIGHTLY else (4, 60)))
 
 
 @pytest.mark.parametrize("seed", range(500 if NIGHTLY else 12))
@@ -82,3 +98,10 @@ def test_a_long_life_on_a_real_server_agrees_with_the_model(
     fresh_server: Callable[[], RealServer], seed: int
 ) -> None:
     live_through(ShardMachine(fresh_server()), 1_000 + seed, 150)
+
+
+@pytest.mark.parametrize("seed", range(100 if NIGHTLY else 3))
+def test_a_long_life_on_a_cluster_agrees_with_the_model(
+    fresh_cluster: Callable[[], RealServer], seed: int
+) -> None:
+    live_through(ShardMachine(fresh_cluster()), 2_000 + seed, 150)

@@ -24,6 +24,7 @@ from capelin.keys import Keys
 from capelin.lua.singletons import Note, singleton_begin, singleton_note, singleton_save
 from tests.scripts.driving import TTL
 from tests.scripts.servers import MemoryServer, RealServer, Server
+from tests.support.cluster import RedisCluster
 from tests.support.servers import RedisServer
 
 NIGHTLY = os.environ.get("CAPELIN_HYPOTHESIS") == "nightly"
@@ -165,6 +166,14 @@ def test_nor_on_a_real_server(shared_redis: RedisServer) -> None:
         return RealServer(shared_redis)
 
     look_for_two(fresh, *((300, 100) if NIGHTLY else (25, 50)))
+
+
+def test_nor_on_a_cluster(shared_cluster: RedisCluster) -> None:
+    def fresh() -> RealServer:
+        shared_cluster.flush()
+        return RealServer(shared_cluster)
+
+    look_for_two(fresh, *((300, 100) if NIGHTLY else (10, 50)))
 
 
 @pytest.mark.parametrize("seed", range(300 if NIGHTLY else 3))

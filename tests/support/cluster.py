@@ -6,7 +6,8 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.ports import LOOPBACK, free_port
-from tests.support.resp import RespError, parse_info, texts
+from tests.support.resp import Reply, RespError, parse_info, texts
+from tests.support.routing import ClusterConnection
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until_sync
 
@@ -162,6 +163,15 @@ class RedisCluster:
         """Every key of the cluster."""
         return set[str]().union(*(node.keys() for node in self.running_masters))
 
+    def connect(self) -> ClusterConnection:
+        """A bare connection for looking at the cluster, whichever node has what is asked for."""
+        return ClusterConnection(self)
+
+    def command(self, *words: str | bytes | float) -> Reply:
+        """Run one command on a connection of its own, where its key is."""
+        with self.connect() as redis:
+            return redis(*words)
+
     def slot_of(self, key: str) -> int:
         """The slot of a key."""
         slot = self.running[0].command("CLUSTER", "KEYSLOT", key)
@@ -225,3 +235,7 @@ class RedisCluster:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+AnyServer = RedisServer | RedisCluster
+"""What can be asked over `connect()` and `command()`, one server or several."""

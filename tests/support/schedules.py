@@ -1,4 +1,4 @@
-"""The scheduler moved by hand: an in-process Redis whose clock the test sets, and leaders that do as told.
+"""The scheduler moved by hand: a Redis whose clock the test sets, and leaders that do as told.
 
 What runs is the real code. A leader here is what one process's leadership makes of its lease: an epoch, and
 a `Firing` with the calls of which a test may do what a network does.
@@ -13,7 +13,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 from capelin import lua
-from capelin.connection import Connection, clocks, connect
+from capelin.connection import Connection, clocks
 from capelin.connection.urls import parse_url
 from capelin.errors import Unreachable
 from capelin.keys import LEADER, Keys
@@ -27,6 +27,8 @@ from capelin.settings import Settings
 from capelin.ticks import CatchUp, Overlap
 from capelin.timetable import Entry, Timetable
 from capelin.timing import Every, Timing
+from tests.support.cluster import AnyServer
+from tests.support.held_clock import AnyConnection, HeldClock
 from tests.support.memory import SCHEME, MemoryConnection
 from tests.support.resp import texts
 
@@ -81,7 +83,23 @@ class Asked:
     fate: "asyncio.Future[Fate]"
 
 
-class Gate(Connection):
+class Timed(Connection):
+    """A connection whose scripts take their time from the test.
+
+    Args:
+        clock: None where the server itself is in the test's hand.
+    """
+
+    def __init__(self, url: str, clock: HeldClock | None) -> None:
+        super().__init__(parse_url(url), socket_timeout=5.0, connect_timeout=5.0, patience=0)
+        self._clock = clock
+
+    async def run_many(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        clock = self._clock
+        return await super().run_many(calls if clock is None else [clock.call(call) for call in calls])
+
+
+class Gate(Timed):
     """A connection on which each call waits until the test decides about it; open, it is as any other.
 
     Attributes:
@@ -91,8 +109,8 @@ class Gate(Connection):
         passed: The scripts that ran, by name.
     """
 
-    def __init__(self, url: str, *, shut: bool) -> None:
-        super().__init__(parse_url(url), socket_timeout=5.0, connect_timeout=5.0, patience=0)
+    def __init__(self, url: str, clock: HeldClock | None = None, *, shut: bool) -> None:
+        super().__init__(url, clock)
         self.shut = shut
         self.waiting: list[Asked] = []
         self.late: list[Sequence[Call[Any]]] = []
@@ -156,7 +174,11 @@ class Fired:
 
 
 class Stage:
-    """A Redis in this process, its clock, and what stands in it.
+    """A Redis, its clock, and what stands in it.
+
+    Args:
+        settings: Those of the leaders.
+        server: An empty server or cluster; one in this process if left out.
 
     Example:
         async with Stage() as stage:
@@ -167,14 +189,21 @@ class Stage:
             assert stage.ticks() == [START + 10_000]
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, server: AnyServer | None = None) -> None:
         self.now = START
-        self.url = f"{SCHEME}schedules-{uuid4().hex}"
         self.keys = Keys()
         self.settings = settings or Settings(shards=2)
-        clocks.set_clock(self.url.removeprefix(SCHEME), self.seconds)
-        self.redis = MemoryConnection(self.url)
-        self.connection = connect(self.url)
+        self._clock: HeldClock | None = None
+        self.redis: MemoryConnection | AnyConnection
+        if server is None:
+            self.url = f"{SCHEME}schedules-{uuid4().hex}"
+            clocks.set_clock(self.url.removeprefix(SCHEME), self.seconds)
+            self.redis = MemoryConnection(self.url)
+        else:
+            self.url = server.url
+            self.redis = server.connect()
+            self._clock = HeldClock(self.redis, self.now)
+        self.connection = Timed(self.url, self._clock)
         self.timetable = Timetable(self.connection, self.keys)
         self._gates: list[Gate] = []
 
@@ -185,6 +214,8 @@ class Stage:
     def advance(self, ms: int) -> None:
         """Let time pass."""
         self.now += ms
+        if self._clock is not None:
+            self._clock.set(self.now)
 
     # Schedules and leaders.
 
@@ -209,7 +240,7 @@ class Stage:
 
     def led(self, owner: str, epoch: int, *, shut: bool = False) -> Leader:
         """Return a leader that has taken the lease."""
-        gate = Gate(self.url, shut=shut)
+        gate = Gate(self.url, self._clock, shut=shut)
         self._gates.append(gate)
         firing = Firing(
             gate,

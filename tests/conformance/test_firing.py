@@ -14,23 +14,35 @@ from capelin.scheduler.firing import Deposed
 from capelin.settings import Settings
 from capelin.ticks import CatchUp, Overlap
 from capelin.timing import Every, parse_cron
+from tests.support.cluster import AnyServer
 from tests.support.schedules import START, TTL, Fate, Leader, Stage, made
 
 MINUTE = 60_000
 SOON = 0.1
 
 
+@pytest.fixture(params=["memory", "redis", "cluster"])
+def server(request: pytest.FixtureRequest) -> AnyServer | None:
+    """Each backend in turn, empty; None is the one in this process. What a test leaves goes with the next."""
+    if request.param == "memory":
+        return None
+    found = request.getfixturevalue(f"shared_{request.param}")
+    assert isinstance(found, AnyServer)
+    found.flush()
+    return found
+
+
 @pytest.fixture
-async def stage() -> AsyncIterator[Stage]:
+async def stage(server: AnyServer | None) -> AsyncIterator[Stage]:
     """An empty Redis, and its clock."""
-    async with Stage() as stage:
+    async with Stage(server=server) as stage:
         yield stage
 
 
 @pytest.fixture
-async def narrow() -> AsyncIterator[Stage]:
+async def narrow(server: AnyServer | None) -> AsyncIterator[Stage]:
     """The same, with room for one job in a queue."""
-    async with Stage(Settings(shards=1, max_queue_length=1)) as stage:
+    async with Stage(Settings(shards=1, max_queue_length=1), server=server) as stage:
         yield stage
 
 
