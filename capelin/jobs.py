@@ -138,7 +138,7 @@ class Job(Generic[R_co]):
                 return Cancellation.CANCELLED
             case CancelVerdict.FLAGGED:
                 return Cancellation.REQUESTED
-            case CancelVerdict.ENDED:
+            case CancelVerdict.ENDED | CancelVerdict.RUNS:
                 return Cancellation.ENDED
 
     def status_sync(self) -> JobStatus:

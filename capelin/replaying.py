@@ -28,8 +28,13 @@ class Replaying:
     def __init__(self, connection: Connection, keys: Keys, queues: Queues) -> None:
         self._connection, self._keys, self._queues = connection, keys, queues
 
-    async def replay(self, job: JobId) -> tuple[Replayed, str]:
+    async def replay(self, job: JobId, *, picked: str | None = None) -> tuple[Replayed, str]:
         """Run a dead job again, or one that waits for its time at once.
+
+        Args:
+            job: The job.
+            picked: Its entry in the DLQ as it was seen: only this death is undone. None: in whatever state
+                the job is.
 
         Returns:
             The verdict, and the status (``refused``) or the id of the job that holds its key (``duplicate``).
@@ -37,18 +42,23 @@ class Replaying:
         Raises:
             Unreachable, RedisRefused: It may or may not run again.
         """
-        return await self.go_on(job, *await self._connection.run(self.first(job)))
+        return await self.go_on(
+            job, *await self._connection.run(self.first(job, picked=picked)), picked=picked
+        )
 
-    def first(self, job: JobId) -> Call[tuple[Replayed, str]]:
+    def first(self, job: JobId, *, picked: str | None = None) -> Call[tuple[Replayed, str]]:
         """Return the call that does, unless it answers ``keyed``: what it answers goes to ``go_on``."""
-        return lua.replay(self._keys.shard(job.queue, job.shard), uid=job.uid)
+        return lua.replay(self._keys.shard(job.queue, job.shard), uid=job.uid, picked=picked)
 
-    async def go_on(self, job: JobId, verdict: Replayed, detail: str) -> tuple[Replayed, str]:
+    async def go_on(
+        self, job: JobId, verdict: Replayed, detail: str, *, picked: str | None = None
+    ) -> tuple[Replayed, str]:
         """Finish what the first call began; arguments as it answered, the rest as ``replay``."""
         if verdict is not Replayed.KEYED:
             return verdict, self._id(job, job.shard, detail) if verdict is Replayed.DUPLICATE else detail
         task, _, key = detail.partition(":")
-        return await _Journey(self._connection, self._keys, self._queues, job, task=task, key=key).end()
+        journey = _Journey(self._connection, self._keys, self._queues, job, task=task, key=key, picked=picked)
+        return await journey.end()
 
     @staticmethod
     def _id(job: JobId, shard: int, uid: str) -> str:
@@ -59,10 +69,18 @@ class _Journey:
     """One replay of a job with a key: until everybody who might hold the key was asked under one layout."""
 
     def __init__(
-        self, connection: Connection, keys: Keys, queues: Queues, job: JobId, *, task: str, key: str
+        self,
+        connection: Connection,
+        keys: Keys,
+        queues: Queues,
+        job: JobId,
+        *,
+        task: str,
+        key: str,
+        picked: str | None,
     ) -> None:
         self._connection, self._keys, self._queues = connection, keys, queues
-        self._job, self._task, self._key = job, task, key
+        self._job, self._task, self._key, self._picked = job, task, key, picked
         self._past: tuple[str, ...] = ()
 
     async def end(self) -> tuple[Replayed, str]:
@@ -102,7 +120,14 @@ class _Journey:
     async def _replay(self, layout: Layout, home: str) -> tuple[Replayed, str] | None:
         shard = self._keys.shard(self._job.queue, self._job.shard)
         verdict, detail = await self._connection.run(
-            lua.replay(shard, uid=self._job.uid, layout=layout.version, home=home, past=" ".join(self._past))
+            lua.replay(
+                shard,
+                uid=self._job.uid,
+                picked=self._picked,
+                layout=layout.version,
+                home=home,
+                past=" ".join(self._past),
+            )
         )
         if verdict is Replayed.AWAY:
             return await self._ask_borrower(layout, detail)

@@ -4,19 +4,35 @@
     queues      depth, age, pause and resume
     shards      who owns what
     fleet       workers
+    selecting   which jobs are meant: filters
+    lanes       the places in which jobs are, and one order over all of them
+    walking     walks over them, in bounded pages
     jobs        list, look at, cancel, retry
+    repairing   doing one thing to many jobs
+    story       a job's whole story: its parents and children, too
     dead        the DLQ: list, replay, purge
     singletons  who hosts each, and whether it gives signs of life
     schedules   the book of schedules, adding one by its task's name, who leads
 
-Listings read at most so many entries of each place, however large the backlog is: nothing scans.
+Listings read bounded pages, however large the backlog is, and say where to go on: nothing scans the keys.
 """
 
 from capelin.admin.access import Access, NotThere, open_access
-from capelin.admin.dead import DeadJob, Repaired, list_dead, pick_dead, purge, replay
+from capelin.admin.dead import (
+    DeadJob,
+    DeadList,
+    count_dead,
+    dead_batches,
+    list_dead,
+    named_dead,
+    purge,
+    replay,
+    replay_all,
+)
 from capelin.admin.fleet import WorkerStanding, list_workers
-from capelin.admin.jobs import JobList, cancel_job, list_jobs, read_job, retry_job
+from capelin.admin.jobs import JobList, cancel_job, each_page, list_jobs, read_job, retry_job
 from capelin.admin.queues import QueueStanding, list_queues, pause_queue, resume_queue
+from capelin.admin.repairing import Repaired, cancel_jobs, repair_all, retry_jobs
 from capelin.admin.schedules import (
     OPERATOR,
     LeaderStanding,
@@ -27,42 +43,63 @@ from capelin.admin.schedules import (
     removable,
     schedule_book,
 )
+from capelin.admin.selecting import WAITING, Selection, Sighting, named
 from capelin.admin.shards import ShardStanding, list_shards
 from capelin.admin.singletons import SingletonInfo, SingletonState, list_singletons, read_singleton
+from capelin.admin.story import JobStory, Kinship, Relative, read_story
+from capelin.admin.walking import count_matching, matching
 
 __all__ = [
     "OPERATOR",
+    "WAITING",
     "Access",
     "DeadJob",
+    "DeadList",
     "JobList",
+    "JobStory",
+    "Kinship",
     "LeaderStanding",
     "NotThere",
     "QueueStanding",
+    "Relative",
     "Repaired",
     "ScheduleAdded",
+    "Selection",
     "ShardStanding",
+    "Sighting",
     "SingletonInfo",
     "SingletonState",
     "WorkerStanding",
     "add_schedule",
     "cancel_job",
+    "cancel_jobs",
+    "count_dead",
+    "count_matching",
+    "dead_batches",
+    "each_page",
     "list_dead",
     "list_jobs",
     "list_queues",
     "list_shards",
     "list_singletons",
     "list_workers",
+    "matching",
+    "named",
+    "named_dead",
     "named_request",
     "open_access",
     "pause_queue",
-    "pick_dead",
     "purge",
     "read_job",
     "read_leader",
     "read_singleton",
+    "read_story",
     "removable",
+    "repair_all",
     "replay",
+    "replay_all",
     "resume_queue",
     "retry_job",
+    "retry_jobs",
     "schedule_book",
 ]

@@ -1,73 +1,111 @@
-"""Jobs: list the newest, look at one, cancel it, run it again."""
+"""Jobs: list them, look at one, cancel it, run it again."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import NamedTuple
 
 from capelin import inbox, lua
 from capelin.admin.access import Access
+from capelin.admin.lanes import Cursor
+from capelin.admin.repairing import check_cancelled, check_replayed
+from capelin.admin.selecting import Selection, Sighting
+from capelin.admin.walking import start_walk
 from capelin.durations import milliseconds
-from capelin.errors import InvalidOption, JobConflict, JobNotFound, RedisRefused, Unreachable
+from capelin.errors import InvalidOption, JobNotFound, RedisRefused, Unreachable
 from capelin.ids import JobId
 from capelin.keys import ShardKeys
 from capelin.lua import CancelVerdict, Replayed
-from capelin.lua.looking import browse
-from capelin.records import JobInfo, JobStatus, read_info
+from capelin.records import JobInfo, read_info
 
 MOST = 500
-DEPTH_OF_FILTERED = 500
-"""How many entries of each place are looked at for jobs of one task."""
+SCANNED_AT_MOST = 10_000
+"""Entries that a listing looks at before it says where to go on."""
 
 
 class JobList(NamedTuple):
-    """Jobs, the newest first; ``more``: there are others, or may be, that were not looked at."""
+    """A page of jobs.
+
+    Attributes:
+        jobs: What is nearest to now first: what happened last, what is due next.
+        scanned: How many entries were looked at.
+        cursor: Where to go on; None when there is nothing more.
+    """
 
     jobs: list[JobInfo]
-    more: bool
+    scanned: int = 0
+    cursor: str | None = None
+
+    @property
+    def more(self) -> bool:
+        """Whether there are others, or may be."""
+        return self.cursor is not None
 
 
 async def list_jobs(
     access: Access,
+    wanted: Selection | None = None,
     *,
-    queue: str | None = None,
-    status: JobStatus | None = None,
-    task: str | None = None,
     limit: int = 50,
+    after: str | None = None,
+    scan: int = SCANNED_AT_MOST,
 ) -> JobList:
-    """List the newest jobs.
+    """List a page of jobs.
 
     Args:
         access: Where.
-        queue: Only its jobs.
-        status: Only those in this status.
-        task: Only this task's.
+        wanted: Which; all if it is not given.
         limit: At most so many, from 1 to 500.
+        after: Go on where a page of the same selection stopped: its ``cursor``.
+        scan: Look at no more than so many entries.
 
     Raises:
-        InvalidOption: The limit is out of its range.
+        InvalidOption: The limit is out of its range, or the cursor is none of such a listing.
         NotThere: There is no queue of that name.
         Unreachable, RedisRefused: Redis could not be asked.
+
+    Example:
+        page = await list_jobs(access, Selection(queue="emails", error="Timeout*"))
+        while page.cursor:
+            page = await list_jobs(access, Selection(queue="emails", error="Timeout*"), after=page.cursor)
     """
+    found, scanned, cursor = await find(access, wanted or Selection(), limit=limit, after=after, scan=scan)
+    return JobList(await read_jobs(access, ((one.shard, one.uid) for one in found)), scanned, cursor)
+
+
+async def find(
+    access: Access, wanted: Selection, *, limit: int, after: str | None, scan: int
+) -> tuple[list[Sighting], int, str | None]:
+    """Return a page of sightings, how many entries were looked at, and where to go on; see ``list_jobs``."""
     if not 1 <= limit <= MOST:
         raise InvalidOption(option="limit", value=limit, why=f"a listing has from 1 to {MOST} jobs")
-    shards = await access.shards(queue)
-    # Completed and cancelled jobs share one place.
-    mixed = task is not None or status in (JobStatus.COMPLETED, JobStatus.CANCELLED)
-    depth = DEPTH_OF_FILTERED if mixed else limit
-    pages = await access.ask(
-        [browse(shard, status=status or "", task=task or "", limit=limit, depth=depth) for shard in shards]
+    walk = await start_walk(
+        access,
+        wanted,
+        after=None if after is None else Cursor.read(after),
+        about=scan if wanted.narrow else limit,
+        most=scan,
     )
-    found = sorted(
-        (
-            (enqueued, uid, shard)
-            for shard, page in zip(shards, pages, strict=True)
-            for uid, enqueued in page.jobs
-        ),
-        key=lambda job: job[:2],
-        reverse=True,
-    )
-    infos = await read_jobs(access, ((shard, uid) for _, uid, shard in found[:limit]))
-    return JobList(infos, more=len(found) > limit or any(page.more for page in pages))
+    found: dict[str, Sighting] = {}
+    async for seen in walk.run():
+        # A job may stand twice in a place: at an entry that it left, and at the one to which it came back.
+        if wanted.has(seen, walk.now) and (seen.uid == "" or seen.id not in found):
+            found[f"{seen.id} {seen.at}" if seen.status is None else seen.id] = seen
+        if len(found) >= limit:
+            break
+    return list(found.values()), walk.seen, None if walk.cursor is None else str(walk.cursor)
+
+
+async def each_page(
+    access: Access, wanted: Selection, *, limit: int | None = None
+) -> AsyncGenerator[list[JobInfo]]:
+    """Give all of these jobs page by page, or the first so many; raises as ``list_jobs``."""
+    left, after = limit, None
+    while left is None or left > 0:
+        page = await list_jobs(access, wanted, limit=MOST if left is None else min(MOST, left), after=after)
+        yield page.jobs
+        if page.cursor is None:
+            return
+        left, after = None if left is None else left - len(page.jobs), page.cursor
 
 
 async def read_jobs(access: Access, places: Iterable[tuple[ShardKeys, str]]) -> list[JobInfo]:
@@ -117,16 +155,11 @@ async def cancel_job(access: Access, job_id: str) -> CancelVerdict:
         default_retention=milliseconds(access.settings.retention),
     )
     verdict, detail = await access.connection.run(call)
-    if verdict is CancelVerdict.MISSING:
-        raise JobNotFound(job_id=job_id)
+    check_cancelled(job_id, verdict, detail)
     if verdict is CancelVerdict.FLAGGED:
         # The message only hurries what the worker's next renewal tells it.
         with contextlib.suppress(Unreachable, RedisRefused):
             await inbox.post(access.connection, access.keys, detail, inbox.Kind.CANCEL, {"job": job_id})
-    if verdict is CancelVerdict.ENDED:
-        raise JobConflict(
-            job_id=job_id, status=detail, wanted="only a job that has not ended can be cancelled"
-        )
     return verdict
 
 
@@ -145,23 +178,3 @@ async def retry_job(access: Access, job_id: str) -> Replayed:
     verdict, detail = await access.replaying.replay(JobId.parse(job_id))
     check_replayed(job_id, verdict, detail)
     return verdict
-
-
-def check_replayed(job_id: str, verdict: Replayed, detail: str) -> None:
-    """Raise what a replay's verdict means for whoever asked for it.
-
-    Raises:
-        JobNotFound, JobConflict: See ``retry_job``.
-    """
-    if verdict is Replayed.MISSING:
-        raise JobNotFound(job_id=job_id)
-    if verdict is Replayed.REFUSED:
-        raise JobConflict(
-            job_id=job_id,
-            status=detail,
-            wanted="only a dead job, or one that waits for its time, can be retried",
-        )
-    if verdict is Replayed.DUPLICATE:
-        raise JobConflict(
-            job_id=job_id, status="failed", wanted=f"its dedupe key is held by {detail}, which is live"
-        )

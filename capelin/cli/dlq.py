@@ -1,20 +1,34 @@
 """``capelin dlq``: jobs that failed for good: list them, look at one, run them again, remove them."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING
 
 from capelin.cli.nouns import noun
-from capelin.cli.options import Json, Limit, OfQueue, OfTask, Prefix, RedisUrl, Yes
+from capelin.cli.options import (
+    After,
+    All,
+    DryRun,
+    JobId,
+    JobIds,
+    Json,
+    JsonLines,
+    LimitOrAll,
+    NewerThan,
+    OfError,
+    OfQueue,
+    OfTask,
+    OlderThan,
+    Prefix,
+    Rate,
+    RedisUrl,
+    Yes,
+)
 
 if TYPE_CHECKING:
-    from capelin.admin import DeadJob, Repaired
+    from capelin.admin import Access, DeadJob
+    from capelin.cli.choosing import Chosen
 
 dlq = noun("The DLQ: jobs that failed for good.")
-
-JobIds = Annotated[list[str] | None, typer.Argument(metavar="[ID…]", help="Ids of jobs.")]
-All = Annotated[bool, typer.Option("--all", help="All of them.")]
 
 
 @dlq.command("ls")
@@ -22,50 +36,62 @@ def ls(
     *,
     task: OfTask = None,
     queue: OfQueue = None,
-    limit: Limit = 50,
+    error: OfError = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    limit: LimitOrAll = None,
+    after: After = None,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
-    """List dead jobs, the newest first."""
-    from capelin.admin import Access, DeadJob, list_dead
+    """List dead jobs, the newest first. An age is that of their death."""
+    from capelin.admin import Access, DeadList, list_dead
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, print_json, print_note, print_table, since
+    from capelin.cli.choosing import selection
+    from capelin.cli.listing import DEFAULT, stream
+    from capelin.cli.printing import Column, print_json, print_note, print_rest, print_table, since
 
-    async def question(access: Access) -> tuple[list[DeadJob], int, int]:
-        found, total = await list_dead(access, queue=queue, task=task, limit=limit)
-        return found, total, await access.clock()
+    wanted = selection(queue=queue, task=task, error=error, older_than=older_than, newer_than=newer_than)
 
-    found, total, now = ask(redis, prefix, question)
+    async def page(access: Access, limit: int, after: str | None) -> DeadList:
+        return await list_dead(access, wanted, limit=limit, after=after)
+
+    if as_lines:
+        ask(redis, prefix, lambda access: stream(access, page, limit=limit, after=after))
+        return
+
+    async def question(access: Access) -> tuple[DeadList, int]:
+        return await page(access, limit or DEFAULT, after), await access.clock()
+
+    found, now = ask(redis, prefix, question)
     if as_json:
-        print_json(found)
+        print_json({"jobs": found.jobs, "total": found.total, "scanned": found.scanned, "next": found.cursor})
         return
-    if not found:
-        print_note("No such dead job." if task or queue else "No dead job.")
-        return
-    columns = [
-        Column("ID", whole=True),
-        Column("TASK"),
-        Column("DIED", right=True),
-        Column("WHY"),
-    ]
-    print_table(columns, [(job.id, job.task, since(job.died, now), _why(job)) for job in found])
-    if task is None and total > len(found):
-        print_note(f"The newest {len(found)} of {total}; --limit shows more.")
+    if found.jobs:
+        columns = [Column("ID", whole=True), Column("TASK"), Column("DIED", right=True), Column("WHY")]
+        print_table(columns, [(job.id, job.task, since(job.died, now), _why(job)) for job in found.jobs])
+    else:
+        print_note("No dead job." if wanted.everything else "No such dead job.")
+    print_rest(found.scanned, found.cursor, narrow=wanted.narrow)
+    if found.cursor is not None and not wanted.narrow:
+        print_note(f"There are {found.total:,} in all.")
 
 
 @dlq.command("show")
 def show(
-    job_id: Annotated[str, typer.Argument(metavar="ID", help="The job's id.")],
+    job_id: JobId,
     *,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
-    """Show a dead job's whole record, with every failed start."""
-    from capelin.cli import jobs
+    """Show a dead job's whole story, with every failed start."""
+    from capelin.cli.story import tell
 
-    jobs.show(job_id, redis=redis, prefix=prefix, as_json=as_json)
+    tell(job_id, redis=redis, prefix=prefix, as_json=as_json, as_lines=as_lines)
 
 
 @dlq.command("replay")
@@ -75,21 +101,39 @@ def replay(
     every: All = False,
     task: OfTask = None,
     queue: OfQueue = None,
+    error: OfError = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    rate: Rate = None,
+    dry_run: DryRun = False,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
-    """Run dead jobs again, as new: those named by id, all of a task or queue, or all."""
-    from capelin.admin import Access, Repaired, pick_dead
+    """Run dead jobs again, as new, the oldest first: those named by id, those that the filters mean, or all.
+
+    Whoever else replays the same jobs at the same time: each runs again once.
+    What dies meanwhile is left for the next time.
+    """
     from capelin.admin import replay as replay_dead
-    from capelin.cli.asking import ask
+    from capelin.cli.choosing import choose, selection
+    from capelin.cli.repairs import Manner, Work, carry_out
 
-    _check_choice("replay", job_ids, every=every, task=task, queue=queue)
-
-    async def question(access: Access) -> Repaired:
-        return await replay_dead(access, await pick_dead(access, ids=job_ids or (), queue=queue, task=task))
-
-    _report(ask(redis, prefix, question), "run again", as_json=as_json)
+    wanted = selection(queue=queue, task=task, error=error, older_than=older_than, newer_than=newer_than)
+    chosen = choose("dlq replay", job_ids, wanted, every=every)
+    work = Work(
+        order="replay {}",
+        doing="replaying",
+        done="run again",
+        count=lambda access: _count(access, chosen),
+        batches=_batches(chosen),
+        repair=replay_dead,
+    )
+    carry_out(
+        work,
+        Manner(redis=redis, prefix=prefix, rate=rate, dry=dry_run, as_json=as_json, as_lines=as_lines),
+    )
 
 
 @dlq.command("purge")
@@ -99,53 +143,66 @@ def purge(
     every: All = False,
     task: OfTask = None,
     queue: OfQueue = None,
+    error: OfError = None,
+    older_than: OlderThan = None,
+    newer_than: NewerThan = None,
+    dry_run: DryRun = False,
     yes: Yes = False,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
     """Remove dead jobs and their records for good."""
-    from capelin.admin import Access, DeadJob, pick_dead
     from capelin.admin import purge as purge_dead
-    from capelin.cli.asking import ask, confirm
+    from capelin.cli.choosing import choose, selection
+    from capelin.cli.repairs import Manner, Work, carry_out
 
-    _check_choice("purge", job_ids, every=every, task=task, queue=queue)
-
-    async def pick(access: Access) -> list[DeadJob]:
-        return await pick_dead(access, ids=job_ids or (), queue=queue, task=task)
-
-    picked = ask(redis, prefix, pick)
-    if picked:
-        confirm(f"Remove {_counted(len(picked))} for good", yes=yes)
-    _report(ask(redis, prefix, lambda access: purge_dead(access, picked)), "removed", as_json=as_json)
-
-
-def _check_choice(
-    verb: str, job_ids: Sequence[str] | None, *, every: bool, task: str | None, queue: str | None
-) -> None:
-    from capelin.errors import ConfigurationError
-
-    if not (job_ids or every or task or queue):
-        raise ConfigurationError(f"which jobs? capelin dlq {verb} ID… | --task TASK | --queue QUEUE | --all")
-    if job_ids and (every or task or queue):
-        raise ConfigurationError(f"capelin dlq {verb}: ids and --all, --task or --queue do not go together")
-
-
-def _report(repaired: "Repaired", done: str, *, as_json: bool) -> None:
-    from capelin.cli.printing import print_json
-
-    if as_json:
-        print_json(repaired)
-    else:
-        typer.echo(f"{_counted(repaired.done)} {done}")
-        for why in repaired.refused.values():
-            typer.echo(f"not: {why}", err=True)
-    if repaired.refused:
-        raise typer.Exit(1)
+    wanted = selection(queue=queue, task=task, error=error, older_than=older_than, newer_than=newer_than)
+    chosen = choose("dlq purge", job_ids, wanted, every=every)
+    work = Work(
+        order="remove {} for good",
+        doing="removing",
+        done="removed",
+        count=lambda access: _count(access, chosen),
+        batches=_batches(chosen),
+        repair=purge_dead,
+    )
+    carry_out(
+        work,
+        Manner(
+            redis=redis,
+            prefix=prefix,
+            dry=dry_run,
+            ask=True,
+            yes=yes,
+            as_json=as_json,
+            as_lines=as_lines,
+        ),
+    )
 
 
-def _counted(count: int) -> str:
-    return f"{count} {'job' if count == 1 else 'jobs'}"
+async def _count(access: "Access", chosen: "Chosen") -> int:
+    from capelin.admin import count_dead, named_dead
+
+    return (
+        len(await named_dead(access, chosen.ids))
+        if chosen.ids
+        else await count_dead(access, chosen.selection)
+    )
+
+
+def _batches(chosen: "Chosen") -> "Callable[[Access, int], AsyncIterator[Sequence[DeadJob]]]":
+    from capelin.admin import dead_batches, named_dead
+
+    async def batches(access: "Access", until: int) -> "AsyncIterator[Sequence[DeadJob]]":
+        if chosen.ids:
+            yield await named_dead(access, chosen.ids)
+        else:
+            async for batch in dead_batches(access, chosen.selection, until=until):
+                yield batch
+
+    return batches
 
 
 def _why(job: "DeadJob") -> str:

@@ -4,25 +4,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capelin.cli.completing import worker_ids
 from capelin.cli.nouns import noun
-from capelin.cli.options import Json, Prefix, RedisUrl
+from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl
 
 if TYPE_CHECKING:
     from capelin.admin import WorkerStanding
 
 workers = noun("Workers: who is in the fleet, and what each does.")
 
+Worker = Annotated[
+    str,
+    typer.Argument(metavar="WORKER", help="Its id, or how that begins.", autocompletion=worker_ids),
+]
+
 
 @workers.command("ls")
-def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def ls(
+    *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False, as_lines: JsonLines = False
+) -> None:
     """List the workers, and those that are gone while jobs of theirs are not back yet."""
     from capelin.admin import list_workers
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, ago, print_json, print_note, print_table
+    from capelin.cli.printing import Column, ago, print_note, print_table, printed
 
     found = ask(redis, prefix, list_workers)
-    if as_json:
-        print_json(found)
+    if printed(found, as_json=as_json, as_lines=as_lines):
         return
     if not found:
         print_note("No worker: start one with `capelin worker APP`.")
@@ -57,16 +64,19 @@ def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) 
 
 @workers.command("show")
 def show(
-    worker: Annotated[str, typer.Argument(metavar="WORKER", help="Its id, or how that begins.")],
+    worker: Annotated[
+        str, typer.Argument(metavar="WORKER", help="Its id, or how that begins.", autocompletion=worker_ids)
+    ],
     *,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
     """Show one worker: what it runs, owns and can run."""
     from capelin.admin import NotThere, list_workers
     from capelin.cli.asking import ask
-    from capelin.cli.printing import ago, at, print_details, print_json
+    from capelin.cli.printing import ago, at, print_details, printed
 
     found = ask(redis, prefix, list_workers)
     matching = [one for one in found if one.id == worker] or [
@@ -75,8 +85,7 @@ def show(
     if len(matching) != 1:
         raise NotThere(what="worker", name=worker, known=[one.id for one in matching or found])
     [one] = matching
-    if as_json:
-        print_json(one)
+    if printed(one, as_json=as_json, as_lines=as_lines):
         return
     print_details(
         f"worker {one.id}",

@@ -2,21 +2,22 @@
 
 from typing import TYPE_CHECKING
 
-from capelin.cli.options import Json, Prefix, RedisUrl
+from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl
 
 if TYPE_CHECKING:
     from capelin.admin import LeaderStanding
 
 
-def leader(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def leader(
+    *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False, as_lines: JsonLines = False
+) -> None:
     """Show who leads the scheduler, since when, and who would take over."""
     from capelin.admin import read_leader
     from capelin.cli.asking import ask
-    from capelin.cli.printing import at, print_details, print_json, print_note
+    from capelin.cli.printing import at, print_details, print_note, printed
 
     found = ask(redis, prefix, read_leader)
-    if as_json:
-        print_json(found)
+    if printed(found, as_json=as_json, as_lines=as_lines):
         return
     if found.worker is None:
         print_note(f"Nobody leads, so no schedule ticks. {_what_to_do(found)}")

@@ -11,7 +11,19 @@ from rich.text import Text
 
 from capelin._tables import Column, ago, at, cell, needed_width, since, table
 
-__all__ = ["Column", "ago", "at", "print_details", "print_json", "print_note", "print_table", "since"]
+__all__ = [
+    "Column",
+    "ago",
+    "at",
+    "print_details",
+    "print_json",
+    "print_line",
+    "print_note",
+    "print_rest",
+    "print_table",
+    "printed",
+    "since",
+]
 
 
 def print_json(value: Any) -> None:
@@ -19,6 +31,27 @@ def print_json(value: Any) -> None:
     from pydantic_core import to_jsonable_python
 
     typer.echo(json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False))
+
+
+def print_line(value: Any) -> None:
+    """Print a value as JSON on one line."""
+    from pydantic_core import to_jsonable_python
+
+    typer.echo(json.dumps(to_jsonable_python(value), ensure_ascii=False))
+
+
+def printed(value: Any, *, as_json: bool, as_lines: bool) -> bool:
+    """Print a value for programs, if somebody asked for that; a line for each element of a list.
+
+    Returns:
+        Whether it was: people need nothing more then.
+    """
+    if as_lines:
+        for each in value if isinstance(value, list) else [value]:  # pyright: ignore[reportUnknownVariableType]
+            print_line(each)
+    elif as_json:
+        print_json(value)
+    return as_lines or as_json
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:
@@ -42,6 +75,20 @@ def print_details(title: str, rows: Sequence[tuple[str, object]]) -> None:
     console.print(grid)
 
 
-def print_note(text: str) -> None:
-    """Print a remark below a table, for people only: on standard error, where no pipe picks it up."""
-    Console(stderr=True, highlight=False).print(Text(text, style="dim"))
+def print_note(text: str, *, whole: bool = False) -> None:
+    """Print a remark below a table, for people only: on standard error, where no pipe picks it up.
+
+    Args:
+        text: The remark.
+        whole: Do not break its lines: there is something in it that people copy.
+    """
+    Console(stderr=True, highlight=False).print(Text(text, style="dim"), soft_wrap=whole)
+
+
+def print_rest(scanned: int, cursor: str | None, *, narrow: bool) -> None:
+    """Say below a listing how much of it was looked at, and where to go on."""
+    looked = f"Looked at {scanned:,} {'entry' if scanned == 1 else 'entries'}"
+    if cursor is not None:
+        print_note(f"{looked}; there is more. To go on, add\n  --after {cursor}", whole=True)
+    elif narrow:
+        print_note(f"{looked}: that is all of them.")

@@ -4,27 +4,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capelin.cli.completing import queue_names
 from capelin.cli.nouns import noun
-from capelin.cli.options import Json, Prefix, RedisUrl
+from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl
 
 if TYPE_CHECKING:
     from capelin.admin import QueueStanding
 
 queues = noun("Queues: how many jobs wait, how long, and who serves them.")
 
-Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.")]
+Queue = Annotated[str, typer.Argument(metavar="QUEUE", help="The queue.", autocompletion=queue_names)]
 
 
 @queues.command("ls")
-def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def ls(
+    *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False, as_lines: JsonLines = False
+) -> None:
     """List the queues."""
     from capelin.admin import list_queues
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, ago, print_json, print_note, print_table
+    from capelin.cli.printing import Column, ago, print_note, print_table, printed
 
     found = ask(redis, prefix, list_queues)
-    if as_json:
-        print_json(found)
+    if printed(found, as_json=as_json, as_lines=as_lines):
         return
     if not found:
         print_note("No queue yet: the first job or worker makes one.")
@@ -58,15 +60,21 @@ def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) 
 
 
 @queues.command("show")
-def show(queue: Queue, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def show(
+    queue: Queue,
+    *,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+    as_lines: JsonLines = False,
+) -> None:
     """Show one queue: by priority, what is parked, who serves it."""
     from capelin.admin import list_queues
     from capelin.cli.asking import ask
-    from capelin.cli.printing import ago, at, print_details, print_json
+    from capelin.cli.printing import ago, at, print_details, printed
 
     [found] = ask(redis, prefix, lambda access: list_queues(access, queue))
-    if as_json:
-        print_json(found)
+    if printed(found, as_json=as_json, as_lines=as_lines):
         return
     waiting = ", ".join(f"{count} {name}" for name, count in found.waiting_by_priority.items() if count)
     print_details(
@@ -88,31 +96,43 @@ def show(queue: Queue, *, redis: RedisUrl = None, prefix: Prefix = None, as_json
 
 
 @queues.command("pause")
-def pause(queue: Queue, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def pause(
+    queue: Queue,
+    *,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+    as_lines: JsonLines = False,
+) -> None:
     """Stop taking jobs from a queue. Those that run go on; new ones are accepted."""
     from capelin.admin import pause_queue
     from capelin.cli.asking import ask
 
     changed = ask(redis, prefix, lambda access: pause_queue(access, queue))
-    _say(queue, "paused", changed=changed, as_json=as_json)
+    _say(queue, "paused", changed=changed, as_json=as_json, as_lines=as_lines)
 
 
 @queues.command("resume")
-def resume(queue: Queue, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def resume(
+    queue: Queue,
+    *,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+    as_lines: JsonLines = False,
+) -> None:
     """Take jobs from a paused queue again."""
     from capelin.admin import resume_queue
     from capelin.cli.asking import ask
 
     changed = ask(redis, prefix, lambda access: resume_queue(access, queue))
-    _say(queue, "open", changed=changed, as_json=as_json)
+    _say(queue, "open", changed=changed, as_json=as_json, as_lines=as_lines)
 
 
-def _say(queue: str, state: str, *, changed: bool, as_json: bool) -> None:
-    from capelin.cli.printing import print_json
+def _say(queue: str, state: str, *, changed: bool, as_json: bool, as_lines: bool) -> None:
+    from capelin.cli.printing import printed
 
-    if as_json:
-        print_json({"queue": queue, "state": state, "changed": changed})
-    else:
+    if not printed({"queue": queue, "state": state, "changed": changed}, as_json=as_json, as_lines=as_lines):
         typer.echo(f"queue {queue} is {state}" + ("" if changed else ", as it was before"))
 
 

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capelin.cli.completing import schedule_names
 from capelin.cli.nouns import noun
-from capelin.cli.options import Json, Prefix, RedisUrl, Yes
+from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl, Yes
 from capelin.cli.schedules_add import add
 
 if TYPE_CHECKING:
@@ -16,15 +17,17 @@ if TYPE_CHECKING:
 schedules = noun("Schedules: what runs when; add, pause, resume, trigger, remove.")
 schedules.command("add")(add)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule.", autocompletion=schedule_names)]
 
 
 @schedules.command("ls")
-def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def ls(
+    *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False, as_lines: JsonLines = False
+) -> None:
     """List the schedules."""
     from capelin.admin import Access, schedule_book
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, print_json, print_note, print_table, since
+    from capelin.cli.printing import Column, print_note, print_table, printed, since
     from capelin.cli.standings import last_of, next_of, status_of
     from capelin.schedule_book import ScheduleInfo
 
@@ -33,8 +36,7 @@ def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) 
         return await book.ls(), await book.now()
 
     found, now = ask(redis, prefix, question)
-    if as_json:
-        print_json(found)
+    if printed(found, as_json=as_json, as_lines=as_lines):
         return
     if not found:
         print_note(
@@ -69,11 +71,18 @@ def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) 
 
 
 @schedules.command("show")
-def show(name: Name, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def show(
+    name: Name,
+    *,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+    as_lines: JsonLines = False,
+) -> None:
     """Show one schedule: what it does when, and what became of its ticks."""
     from capelin.admin import Access, schedule_book
     from capelin.cli.asking import ask
-    from capelin.cli.printing import print_details, print_json
+    from capelin.cli.printing import print_details, printed
     from capelin.cli.standings import facts_of
     from capelin.schedule_book import ScheduleInfo
 
@@ -82,9 +91,7 @@ def show(name: Name, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: 
         return await book.info(name), await book.now()
 
     found, now = ask(redis, prefix, question)
-    if as_json:
-        print_json(found)
-    else:
+    if not printed(found, as_json=as_json, as_lines=as_lines):
         print_details(f"schedule {found.name}", facts_of(found, now))
 
 
@@ -96,13 +103,14 @@ def next_ticks(
     redis: RedisUrl = None,
     prefix: Prefix = None,
     as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
     """Show the next ticks of a schedule, in UTC and by the clocks that it follows."""
     from datetime import datetime
 
     from capelin.admin import Access, schedule_book
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, print_json, print_note, print_table, since
+    from capelin.cli.printing import Column, print_note, print_table, printed, since
     from capelin.cli.standings import by_clock, why_not_fired
     from capelin.schedule_book import ScheduleInfo
 
@@ -112,8 +120,11 @@ def next_ticks(
 
     found, ticks, now = ask(redis, prefix, question)
     zone = found.timezone if found.timezone != "UTC" else None
-    if as_json:
-        print_json([{"tick": tick, "local": by_clock(tick, zone or "UTC").isoformat()} for tick in ticks])
+    if printed(
+        [{"tick": tick, "local": by_clock(tick, zone or "UTC").isoformat()} for tick in ticks],
+        as_json=as_json,
+        as_lines=as_lines,
+    ):
         return
     columns = [
         Column("UTC", whole=True),
@@ -132,25 +143,39 @@ def next_ticks(
 
 
 @schedules.command("pause")
-def pause(name: Name, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def pause(
+    name: Name,
+    *,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+    as_lines: JsonLines = False,
+) -> None:
     """Fire none of a schedule's ticks, also after a deploy, until it is resumed."""
     from capelin.admin import schedule_book
     from capelin.cli.asking import ask
-    from capelin.cli.printing import print_json
+    from capelin.cli.printing import printed
 
     changed = ask(redis, prefix, lambda access: schedule_book(access).pause(name))
-    if as_json:
-        print_json({"schedule": name, "state": "paused", "changed": changed})
-    else:
+    if not printed(
+        {"schedule": name, "state": "paused", "changed": changed}, as_json=as_json, as_lines=as_lines
+    ):
         typer.echo(f"schedule {name} is paused" + ("" if changed else ", as it was before"))
 
 
 @schedules.command("resume")
-def resume(name: Name, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def resume(
+    name: Name,
+    *,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+    as_lines: JsonLines = False,
+) -> None:
     """Let a paused schedule go on. The ticks of the pause are not caught up."""
     from capelin.admin import Access, schedule_book
     from capelin.cli.asking import ask
-    from capelin.cli.printing import print_json, print_note, since
+    from capelin.cli.printing import print_note, printed, since
     from capelin.cli.standings import why_not_fired
     from capelin.schedule_book import ScheduleInfo
 
@@ -159,8 +184,9 @@ def resume(name: Name, *, redis: RedisUrl = None, prefix: Prefix = None, as_json
         return await book.resume(name), await book.info(name), await book.now()
 
     changed, found, now = ask(redis, prefix, question)
-    if as_json:
-        print_json({"schedule": name, "state": found.status, "changed": changed})
+    if printed(
+        {"schedule": name, "state": found.status, "changed": changed}, as_json=as_json, as_lines=as_lines
+    ):
         return
     typer.echo(
         (f"schedule {name} goes on" if changed else f"schedule {name} was not paused")
@@ -171,15 +197,21 @@ def resume(name: Name, *, redis: RedisUrl = None, prefix: Prefix = None, as_json
 
 
 @schedules.command("trigger")
-def trigger(name: Name, *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def trigger(
+    name: Name,
+    *,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+    as_lines: JsonLines = False,
+) -> None:
     """Run a schedule once, now, whatever its ticks are, and print the job's id."""
     from capelin.admin import schedule_book
     from capelin.cli.asking import ask
-    from capelin.cli.printing import print_json, print_note
+    from capelin.cli.printing import print_note, printed
 
     job_id, duplicate = ask(redis, prefix, lambda access: schedule_book(access).trigger(name))
-    if as_json:
-        print_json({"id": job_id, "duplicate": duplicate})
+    if printed({"id": job_id, "duplicate": duplicate}, as_json=as_json, as_lines=as_lines):
         return
     typer.echo(job_id)
     if duplicate:
@@ -188,19 +220,23 @@ def trigger(name: Name, *, redis: RedisUrl = None, prefix: Prefix = None, as_jso
 
 @schedules.command("rm")
 def rm(
-    name: Name, *, yes: Yes = False, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False
+    name: Name,
+    *,
+    yes: Yes = False,
+    redis: RedisUrl = None,
+    prefix: Prefix = None,
+    as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
     """Remove a schedule that was added at run time, or one that has left its app's code."""
     from capelin.admin import removable, schedule_book
     from capelin.cli.asking import ask, confirm
-    from capelin.cli.printing import print_json
+    from capelin.cli.printing import printed
 
     found = ask(redis, prefix, lambda access: removable(access, name))
     confirm(f"Remove schedule {name} for good ({_described(found)})", yes=yes)
     ask(redis, prefix, lambda access: schedule_book(access).remove(name))
-    if as_json:
-        print_json({"schedule": name, "state": "removed"})
-    else:
+    if not printed({"schedule": name, "state": "removed"}, as_json=as_json, as_lines=as_lines):
         typer.echo(f"schedule {name} is removed; jobs of it that wait still run")
 
 

@@ -1,11 +1,7 @@
 """``capelin shards``: who owns what."""
 
-from typing import Annotated
-
-import typer
-
 from capelin.cli.nouns import noun
-from capelin.cli.options import Json, Prefix, RedisUrl
+from capelin.cli.options import Json, JsonLines, OfQueue, Prefix, RedisUrl
 
 shards = noun("Shards: who waits on each, and what is in it.")
 
@@ -13,21 +9,19 @@ shards = noun("Shards: who waits on each, and what is in it.")
 @shards.command("ls")
 def ls(
     *,
-    queue: Annotated[
-        str | None, typer.Option("--queue", "-q", metavar="QUEUE", help="Only its shards.")
-    ] = None,
+    queue: OfQueue = None,
     redis: RedisUrl = None,
     prefix: Prefix = None,
     as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
     """List the shards."""
     from capelin.admin import list_shards
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, print_json, print_note, print_table
+    from capelin.cli.printing import Column, print_note, print_table, printed
 
     found = ask(redis, prefix, lambda access: list_shards(access, queue))
-    if as_json:
-        print_json(found)
+    if printed(found, as_json=as_json, as_lines=as_lines):
         return
     if not found:
         print_note("No shard yet: the first job or worker of a queue makes its shards.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capelin.cli.nouns import noun
-from capelin.cli.options import Json, Prefix, RedisUrl
+from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl
 
 if TYPE_CHECKING:
     from capelin.admin.singletons import SingletonInfo
@@ -14,18 +14,19 @@ singletons = noun("Singletons: who hosts each, and how it is.")
 
 
 @singletons.command("ls")
-def ls(*, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False) -> None:
+def ls(
+    *, redis: RedisUrl = None, prefix: Prefix = None, as_json: Json = False, as_lines: JsonLines = False
+) -> None:
     """List the singletons that the fleet's code declares."""
     from capelin.admin import Access, SingletonInfo, list_singletons
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, print_json, print_note, print_table, since
+    from capelin.cli.printing import Column, print_note, print_table, printed, since
 
     async def question(access: Access) -> tuple[list[SingletonInfo], int]:
         return await list_singletons(access), await access.clock()
 
     found, now = ask(redis, prefix, question)
-    if as_json:
-        print_json(found)
+    if printed(found, as_json=as_json, as_lines=as_lines):
         return
     if not found:
         print_note("No singleton: @app.singleton declares one, and a worker of its app hosts it.")
@@ -63,20 +64,20 @@ def show(
     redis: RedisUrl = None,
     prefix: Prefix = None,
     as_json: Json = False,
+    as_lines: JsonLines = False,
 ) -> None:
     """Show one singleton: its host, its runs, its state."""
     from dataclasses import asdict
 
     from capelin.admin import Access, SingletonInfo, SingletonState, read_singleton
     from capelin.cli.asking import ask
-    from capelin.cli.printing import at, print_details, print_json, since
+    from capelin.cli.printing import at, print_details, printed, since
 
     async def question(access: Access) -> tuple[SingletonInfo, SingletonState, int]:
         return *await read_singleton(access, singleton), await access.clock()
 
     one, kept, now = ask(redis, prefix, question)
-    if as_json:
-        print_json(asdict(one) | asdict(kept))
+    if printed(asdict(one) | asdict(kept), as_json=as_json, as_lines=as_lines):
         return
 
     def when(moment: object) -> str | None:

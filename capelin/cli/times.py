@@ -1,4 +1,4 @@
-"""How times are typed: ``90``, ``5m``, ``every:1h``, ``2027-01-01T09:00+01:00``."""
+"""How times are typed: ``90``, ``5m``, ``every:1h``, ``50/s``, ``2027-01-01T09:00+01:00``."""
 
 import re
 from datetime import datetime
@@ -9,6 +9,7 @@ from capelin.errors import InvalidOption
 _UNITS = {"": "1", "ms": "0.001", "s": "1", "m": "60", "h": "3600", "d": "86400"}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)")
 _EVERY = re.compile(r"every[: ]\s*(.*)", re.DOTALL)
+_RATE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:/\s*(s|m|h|d))?")
 _NEVER = "none"
 
 
@@ -49,6 +50,23 @@ def read_limit(option: str, text: str) -> float | None:
         InvalidOption: It is neither.
     """
     return None if text.strip().lower() == _NEVER else read_span(option, text)
+
+
+def read_rate(option: str, text: str) -> float:
+    """Read a rate: so many a second, or a number with ``/s``, ``/m``, ``/h`` or ``/d``.
+
+    Raises:
+        InvalidOption: It is none.
+
+    Example:
+        >>> read_rate("--rate", "50/s"), read_rate("--rate", "90/m")
+        (50.0, 1.5)
+    """
+    found = _RATE.fullmatch(text.strip())
+    rate = Decimal(found[1]) / Decimal(_UNITS[found[2] or "s"]) if found else Decimal(0)
+    if rate <= 0:
+        raise InvalidOption(option=option, value=text, why="expected a rate, as 50/s, 100/m or 1000/h")
+    return float(rate)
 
 
 def read_moment(option: str, text: str) -> datetime:

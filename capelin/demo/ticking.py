@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from capelin.admin import Access, list_jobs, read_job, schedule_book
+from capelin.admin import Access, Selection, list_jobs, read_job, schedule_book
 from capelin.demo.tasks import TICKS, tick
 from capelin.demo.watching import name_of
 from capelin.errors import ConfigurationError, ScheduleNotFound, Unreachable
@@ -124,7 +124,7 @@ async def read_ticks(access: Access) -> Ticks:
     await book.pause(SCHEDULE)
     await _wait_for(at_rest)
     entry = await book.timetable.get(SCHEDULE)
-    jobs = (await list_jobs(access, queue=TICKS, limit=_MOST)).jobs
+    jobs = (await list_jobs(access, Selection(queue=TICKS), limit=_MOST)).jobs
     return account(entry, jobs, due=max(due, entry.state.last or 0))
 
 

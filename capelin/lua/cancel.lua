@@ -1,13 +1,15 @@
--- cancel: a job that does not run ends cancelled at once; one that runs is flagged, and its worker's name returned.
+-- cancel: a job that does not run ends cancelled at once; one that runs is flagged, and its worker's name returned, unless only
+--   what waits is to go.
 -- KEYS: meta, never, wake, scheduled, finished, *streams
--- ARGV: uid, resend_window, default_retention
--- Reply: {verdict, worker or status}; verdicts: cancelled, flagged, ended, missing.
+-- ARGV: uid, resend_window, default_retention, only_waiting
+-- Reply: {verdict, worker or status}; verdicts: cancelled, flagged, runs (and only_waiting is 1: nothing was done), ended, missing.
 -- include: now, shard, streams, wake, place, parking, cancel
 redis.call('PERSIST', meta)
 local name = record(uid)
 local j = redis.call('HMGET', name, 'status', 'worker', 'priority', 'place', 'task')
 if not j[1] then return { 'missing', '' } end
 if j[1] == 'running' then
+  if only_waiting == '1' then return { 'runs', j[2] } end
   redis.call('HSET', name, 'cancel', '1')
   return { 'flagged', j[2] }
 end

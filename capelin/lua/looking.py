@@ -111,35 +111,88 @@ def survey(shard: ShardKeys) -> Call[Survey]:
     return _SURVEY(shard, Survey.read)
 
 
-class Browsed(NamedTuple):
-    """The reply of ``browse``.
+class LaneRow(NamedTuple):
+    """Where a ``browse`` reads on in one place of a shard.
 
     Attributes:
-        jobs: Uids with the ms of their enqueueing, the newest first.
-        more: There are others, or may be.
+        place: ``stream:<index>``, ``pending:<index>``, ``scheduled``, ``finished``, ``dlq`` or
+            ``parked:<task>``.
+        order: ``up`` or ``down``.
+        begin: An entry's id or a score, with ``(`` before it to leave that out; empty for the place's end.
+        beyond: In a sorted set: go on after this uid among those of that score; empty for none.
     """
 
-    jobs: list[tuple[str, int]]
-    more: bool
+    place: str
+    order: str
+    begin: str = ""
+    beyond: str = ""
 
 
-def _read_browsed(raw: Sequence[Any]) -> Browsed:
-    jobs, cut = raw
-    return Browsed([(text(uid), int(enqueued)) for uid, enqueued in jobs], bool(cut))
+class Browsed(NamedTuple):
+    """An entry of a place, and what its job's record says; None where it says nothing, or cannot be read.
+
+    Attributes:
+        at: The entry's id, or its score.
+        uid: The job's; empty when the entry names none.
+        reason: Why it died, in a word; of entries of the DLQ.
+        moments: ``enqueued``, ``started`` and ``finished``, ms.
+        error: What went wrong last, if that was asked for: type and message.
+    """
+
+    at: str
+    uid: str
+    reason: str
+    status: str | None
+    task: str | None
+    place: str | None
+    priority: str | None
+    moments: tuple[int | None, int | None, int | None]
+    parent: str | None
+    error: tuple[str, str] | None
 
 
-@checked(_BROWSE)
-def browse(shard: ShardKeys, *, status: str, task: str, limit: int, depth: int) -> Call[Browsed]:
-    """List the newest jobs of a shard.
+def _read_browsed(raw: Sequence[Any]) -> list[list[Browsed]]:
+    return [[_read_entry(entry) for entry in lane] for lane in raw]
+
+
+def _read_entry(raw: Sequence[Any]) -> Browsed:
+    at, uid, reason, record, error = raw
+    words = [None if word is None else text(word) for word in record] or [None] * 8
+    status, task, place, priority, enqueued, started, finished, parent = words
+    return Browsed(
+        at=text(at),
+        uid=text(uid),
+        reason=text(reason),
+        status=status,
+        task=task,
+        place=place,
+        priority=priority,
+        moments=(_moment(enqueued), _moment(started), _moment(finished)),
+        parent=parent,
+        error=(text(error[0]), text(error[1])) if error else None,
+    )
+
+
+def _moment(value: str | None) -> int | None:
+    return _whole(value) or None
+
+
+@checked(_BROWSE, rows=LaneRow)
+def browse(
+    shard: ShardKeys, *, count: int, errors: bool, lanes: Sequence[LaneRow]
+) -> Call[list[list[Browsed]]]:
+    """Read the next entries of places of a shard, with what listings say of their jobs.
 
     Args:
         shard: The shard.
-        status: Only those; empty for any.
-        task: Only its jobs; empty for any.
-        limit: At most so many.
-        depth: How many entries of each place are looked at, at most 500.
+        count: At most so many of each place; with all lanes together at most 500.
+        errors: Whether to read what went wrong last in each job.
+        lanes: Where to read on.
+
+    Returns:
+        The entries of each lane, in its order.
     """
-    return _BROWSE(shard, _read_browsed, status=status, task=task, limit=limit, depth=depth)
+    return _BROWSE(shard, _read_browsed, lanes, count=count, errors=errors)
 
 
 def _whole(value: str | None) -> int:

@@ -104,16 +104,21 @@ def _read_cancel(raw: Any) -> tuple[CancelVerdict, str]:
 
 @checked(_CANCEL)
 def cancel(
-    shard: ShardKeys, *, uid: str, resend_window: int, default_retention: int
+    shard: ShardKeys, *, uid: str, resend_window: int, default_retention: int, only_waiting: bool = False
 ) -> Call[tuple[CancelVerdict, str]]:
-    """Cancel a job, or flag it when it runs.
+    """Cancel a job; one that runs is flagged, or left alone (``only_waiting``).
 
     Returns:
-        The verdict, and the worker that runs it (``flagged``) or the status it already ended with
+        The verdict, and the worker that runs it (``flagged``, ``runs``) or the status it already ended with
         (``ended``).
     """
     return _CANCEL(
-        shard, _read_cancel, uid=uid, resend_window=resend_window, default_retention=default_retention
+        shard,
+        _read_cancel,
+        uid=uid,
+        resend_window=resend_window,
+        default_retention=default_retention,
+        only_waiting=only_waiting,
     )
 
 
@@ -123,9 +128,16 @@ def _read_replay(raw: Any) -> tuple[Replayed, str]:
 
 @checked(_REPLAY)
 def replay(
-    shard: ShardKeys, *, uid: str, layout: int = FIRST_LAYOUT, home: str = "", past: str = ""
+    shard: ShardKeys,
+    *,
+    uid: str,
+    picked: str | None = None,
+    layout: int = FIRST_LAYOUT,
+    home: str = "",
+    past: str = "",
 ) -> Call[tuple[Replayed, str]]:
     """Run a dead job again, or a scheduled one at once. For a job with a key, in a queue that was cut anew,
-    this is the last of several steps: see ``capelin.replaying``.
+    this is the last of several steps: see ``capelin.replaying``. With ``picked``, its entry in the DLQ as it
+    was seen, only this death is undone.
     """
-    return _REPLAY(shard, _read_replay, uid=uid, layout=layout, home=home, past=past)
+    return _REPLAY(shard, _read_replay, uid=uid, picked=picked, layout=layout, home=home, past=past)

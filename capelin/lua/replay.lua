@@ -1,7 +1,9 @@
 -- replay: a dead job runs again, as new: same id, attempts and crashes from zero, its dedupe key taken again. Compare and set:
 --   of two operators one wins. A job that waits for its time is made due instead. Keeps: 7.
 -- KEYS: meta, never, wake, scheduled, dlq, lent, *streams
--- ARGV: uid, layout, home, past
+-- ARGV: uid, picked, layout, home, past
+--   picked: the job's entry in the DLQ as somebody saw it: only this death is undone, so that who replays from an old list neither
+--   replays a job that was replayed since and has died again, nor hurries its retry; '' for whatever state it is in.
 --   home: what the caller did about the job's key in a queue that was cut anew: '' nothing so far; 'here': this is its home under
 --   `layout`, and every older one answered that it is free; else the number of the loan that its home gave. past: loans that
 --   are over.
@@ -12,6 +14,7 @@
 local name = record(uid)
 local j = redis.call('HMGET', name, 'status', 'task', 'key', 'place', 'priority', 'window', 'follows', 'called')
 if not j[1] then return { 'missing', '' } end
+if picked ~= '' and (j[1] ~= 'failed' or j[4] ~= 'dlq:' .. picked) then return { 'refused', j[1] } end
 if j[1] == 'scheduled' and not j[7] then
   redis.call('ZREM', scheduled, uid)
   redis.call('HSET', name, 'status', 'queued', 'place', '')

@@ -76,6 +76,7 @@ class CancelVerdict(StrEnum):
 
     CANCELLED = "cancelled"
     FLAGGED = "flagged"
+    RUNS = "runs"
     ENDED = "ended"
     MISSING = "missing"
 

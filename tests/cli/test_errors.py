@@ -220,8 +220,10 @@ def test_a_status_that_is_none_names_the_nearest(run: Run) -> None:
 
 def test_a_bare_replay_or_purge_asks_which(run: Run) -> None:
     for verb in ("replay", "purge"):
-        assert f"capelin dlq {verb} ID… | --task TASK | --queue QUEUE | --all" in one_line(run("dlq", verb))
-        assert "do not go together" in one_line(run("dlq", verb, "default.0.x", "--all"))
+        assert f"capelin dlq {verb} ID… | --task TASK | --queue QUEUE | --error PATTERN | --all" in one_line(
+            run("dlq", verb)
+        )
+        assert "ids do not go together" in one_line(run("dlq", verb, "default.0.x", "--all"))
 
 
 def test_an_error_nobody_expected_is_not_hidden(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_a_scheduler_alone_leads_and_fires_and_another_takes_over_when_it_ends(
     assert run("workers").row("second-")[-2:] == ["stands", "alive"]
     assert "leads the scheduler" in run("workers", "show", "first").out
     assert "stands for it" in run("workers", "show", "second").out
-    statuses = {job["status"] for job in run("jobs", "--json").json}
+    statuses = {job["status"] for job in run("jobs", "--json").json["jobs"]}
     assert statuses == {"queued"}, "they run no jobs"
     assert "cmdstat_blpop" not in str(redis_server.command("INFO", "commandstats")), "they wait for no jobs"
 

@@ -9,7 +9,7 @@ import pytest
 from capelin import lua
 from capelin.keys import Keys
 from capelin.workers.fleet import Member
-from tests.cli.conftest import COLUMNS, Do, Run
+from tests.cli.conftest import COLUMNS, Do, Run, Said
 from tests.support.servers import RedisServer
 
 NOUNS = ("queues", "shards", "workers", "jobs", "dlq", "schedules")
@@ -45,7 +45,9 @@ def test_a_bare_noun_lists_and_an_empty_redis_says_so(run: Run, noun: str) -> No
     assert (bare.status, bare.out) == (0, "")
     assert bare.err.startswith("No ")
     assert bare == listed
-    assert run(noun, "--json").json == []
+    empty = run(noun, "--json").json
+    assert (empty["jobs"], empty["next"]) == ([], None) if noun in ("jobs", "dlq") else empty == []
+    assert run(noun, "--jsonl") == Said(status=0, out="", err="")
 
 
 @pytest.mark.usefixtures("filled")
@@ -87,7 +89,7 @@ def test_a_cancelled_job_does_not_count_as_waiting_nor_as_the_oldest(
     [queue] = run("queues", "--json").json
     assert queue["waiting"] == 1
     # The oldest that still waits is the second one, whose entry is not the first of its stream.
-    [second] = run("jobs", "--status", "queued", "--json").json
+    [second] = run("jobs", "--status", "queued", "--json").json["jobs"]
     assert second["args"] == ["second"]
     apart = datetime.fromisoformat(queue["oldest"]) - datetime.fromisoformat(second["enqueued"])
     assert abs(apart.total_seconds()) < 0.05
@@ -106,7 +108,7 @@ def test_a_queue_is_paused_and_resumed(run: Run, shop: Any, do: Do, drain: Calla
         "changed": True,
     }
     drain()
-    assert {job["status"] for job in run("jobs", "--json").json} == {"completed"}
+    assert {job["status"] for job in run("jobs", "--json").json["jobs"]} == {"completed"}
 
 
 def test_shards_show_what_is_in_each(run: Run, filled: dict[str, str]) -> None:
@@ -171,16 +173,17 @@ def test_workers_show_who_is_alive_what_runs_and_who_died_with_jobs(
 
 
 def test_jobs_are_listed_the_newest_first(run: Run, filled: dict[str, str]) -> None:
-    listed = run("jobs", "--json").json
+    listed = run("jobs", "--json").json["jobs"]
     assert {job["id"] for job in listed} == set(filled.values())
-    enqueued = [datetime.fromisoformat(job["enqueued"]) for job in listed]
-    assert enqueued == sorted(enqueued, reverse=True)
+    last = [datetime.fromisoformat(job["finished"] or job["enqueued"]) for job in listed if not job["due"]]
+    assert last == sorted(last, reverse=True)
+    assert listed[-1]["id"] == filled["scheduled"], "what is due in an hour came before what ended just now"
     assert run("jobs").row(filled["completed"])[1:3] == ["greet", "completed"]
 
 
 def test_jobs_are_listed_by_status_task_and_queue(run: Run, filled: dict[str, str]) -> None:
     def ids(*words: str) -> set[str]:
-        return {job["id"] for job in run("jobs", *words, "--json").json}
+        return {job["id"] for job in run("jobs", *words, "--json").json["jobs"]}
 
     assert ids("--status", "completed") == {filled["completed"]}
     assert ids("--status", "cancelled") == {filled["cancelled"]}
@@ -198,7 +201,7 @@ def test_parked_jobs_are_listed_with_their_task(
 ) -> None:
     do(lambda: shop.app.task_named("not.here.yet").enqueue(1))
     drain()
-    [job] = run("jobs", "--status", "parked", "--json").json
+    [job] = run("jobs", "--status", "parked", "--json").json["jobs"]
     assert (job["task"], job["status"]) == ("not.here.yet", "parked")
     [queue] = [queue for queue in run("queues", "--json").json if queue["queue"] == "default"]
     assert queue["parked"] == {"not.here.yet": 1}
@@ -210,8 +213,12 @@ def test_a_limit_is_kept_and_told(run: Run, shop: Any, do: Do) -> None:
     do(lambda: shop.app.enqueue([shop.greet.job(str(number)) for number in range(20)]))
     said = run("jobs", "--limit", "5")
     assert len(said.lines) == 2 + 5
-    assert "The newest 5" in said.err
-    assert "The newest" not in run("jobs").err
+    assert "there is more. To go on, add\n  --after " in said.err
+    assert run("jobs").err == ""
+    seen = {line.split()[0] for line in said.lines[2:]}
+    rest = run("jobs", "--limit", "500", "--after", said.err.split()[-1], "--json").json
+    assert seen.isdisjoint(job["id"] for job in rest["jobs"])
+    assert (len(rest["jobs"]), rest["next"]) == (15, None)
 
 
 def test_a_job_is_shown_whole(run: Run, filled: dict[str, str]) -> None:

@@ -25,7 +25,7 @@ def dead(shop: Any, do: Do, drain: Callable[[], None]) -> list[str]:
 
 
 def dead_ids(run: Run) -> set[str]:
-    return {job["id"] for job in run("dlq", "--json").json}
+    return {job["id"] for job in run("dlq", "--json").json["jobs"]}
 
 
 def status_of(run: Run, job_id: str) -> str:
@@ -37,9 +37,9 @@ def test_the_dlq_is_listed_with_what_went_wrong(run: Run, dead: list[str]) -> No
     assert all(len(line) <= COLUMNS for line in said.lines)
     assert said.row(dead[0])[1:2] == ["fail"]
     assert said.row(dead[0])[-1].startswith("ValueError: one")
-    assert [job["id"] for job in run("dlq", "ls", "--task", "refuse", "--json").json] == [dead[2]]
-    assert len(run("dlq", "--queue", "default", "--limit", "2", "--json").json) == 2
-    assert "The newest 1 of 3" in run("dlq", "--limit", "1").err
+    assert [job["id"] for job in run("dlq", "ls", "--task", "refuse", "--json").json["jobs"]] == [dead[2]]
+    assert len(run("dlq", "--queue", "default", "--limit", "2", "--json").json["jobs"]) == 2
+    assert "There are 3 in all." in run("dlq", "--limit", "1").err
 
 
 def test_a_dead_job_is_shown_like_any_other(run: Run, dead: list[str]) -> None:
@@ -94,7 +94,7 @@ def test_entries_that_cannot_be_read_are_listed_told_and_purged(
     dlq = "capelin:{default:0}:dlq"
     redis_server.command("XADD", dlq, "*", "j", "?", "task", "?", "reason", "torn")
     redis_server.command("XADD", dlq, "*", "alien", "entry")
-    assert len(run("dlq", "--json").json) == 5
+    assert len(run("dlq", "--json").json["jobs"]) == 5
     assert "torn" in run("dlq").out
     said = run("dlq", "replay", "--all")
     assert (said.status, said.out) == (1, "3 jobs run again\n")
@@ -144,8 +144,8 @@ def test_more_dead_jobs_than_one_page_holds_are_all_replayed(
 ) -> None:
     do(lambda: shop.app.enqueue([shop.refuse.options(shard_key="one").job() for _ in range(450)]))
     drain()
-    assert len(run("dlq", "ls", "--limit", "500", "--json").json) == 450
-    assert len(run("dlq", "ls", "--task", "refuse", "--limit", "300", "--json").json) == 300
+    assert len(run("dlq", "ls", "--limit", "500", "--json").json["jobs"]) == 450
+    assert len(run("dlq", "ls", "--task", "refuse", "--limit", "300", "--json").json["jobs"]) == 300
     assert run("dlq", "replay", "--task", "refuse").out == "450 jobs run again\n"
     drain()
     assert run("dlq", "purge", "--all", "--yes").out == "450 jobs removed\n"

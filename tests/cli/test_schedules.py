@@ -92,7 +92,7 @@ def test_a_worker_fires_what_was_added_by_name_alone(run: Run, processes: Proces
     assert added.err == "", "it is served"
 
     def completed() -> Any:
-        return run("jobs", "--status", "completed", "--json").json
+        return run("jobs", "--status", "completed", "--json").json["jobs"]
 
     wait_until_sync(lambda: run("queues", "--json").json, description="a queue")
     wait_until_sync(completed, description="a run")

@@ -129,5 +129,5 @@ def test_a_burst_of_several_ends_when_nothing_is_left(
     do(lambda: shop.app.enqueue([shop.greet.job(str(number)) for number in range(100)]))
     supervisor = processes.worker(APP, "--processes", "2", "--burst", redis_url=redis_url)
     assert supervisor.wait_sync() == 0
-    listed = run("jobs", "--limit", "200", "--json").json
+    listed = run("jobs", "--limit", "200", "--json").json["jobs"]
     assert [job["status"] for job in listed] == ["completed"] * 100

@@ -58,7 +58,7 @@ def test_a_burst_runs_what_is_due_and_ends(
     do(work)
     worker = processes.worker(APP, "--burst", redis_url=redis_url)
     assert worker.wait_sync() == 0
-    statuses = [job["status"] for job in run("jobs", "--limit", "100", "--json").json]
+    statuses = [job["status"] for job in run("jobs", "--limit", "100", "--json").json["jobs"]]
     assert (statuses.count("completed"), statuses.count("scheduled")) == (50, 1)
 
 

@@ -10,17 +10,19 @@ from capelin import Capelin, Reject, RetryPolicy, TaskOptions
 from capelin.admin import (
     OPERATOR,
     Access,
+    Selection,
     add_schedule,
     cancel_job,
+    dead_batches,
     list_dead,
     list_jobs,
     list_queues,
     list_shards,
     list_workers,
+    named_dead,
     named_request,
     open_access,
     pause_queue,
-    pick_dead,
     purge,
     read_job,
     read_leader,
@@ -85,7 +87,7 @@ async def test_listings_agree_with_what_was_enqueued(desk: Desk) -> None:
     listed = await list_jobs(desk.access)
     assert {job.id for job in listed.jobs} == {job.id for job in (*done, dead, *waiting, later)}
     assert not listed.more
-    queued = await list_jobs(desk.access, status=JobStatus.QUEUED, limit=2)
+    queued = await list_jobs(desk.access, Selection(statuses=frozenset({JobStatus.QUEUED})), limit=2)
     assert len(queued.jobs) == 2
     assert queued.more
     assert {job.status for job in queued.jobs} == {JobStatus.QUEUED}
@@ -96,18 +98,18 @@ async def test_listings_agree_with_what_was_enqueued(desk: Desk) -> None:
 async def test_dead_jobs_are_replayed_and_purged(desk: Desk) -> None:
     jobs = [await desk.fails.enqueue() for _ in range(3)]
     await desk.drain()
-    found, total = await list_dead(desk.access)
-    assert total == 3
-    assert {job.id for job in found} == {job.id for job in jobs}
-    assert {job.error.message for job in found if job.error} == {"on purpose"}
+    found = await list_dead(desk.access)
+    assert found.total == 3
+    assert {job.id for job in found.jobs} == {job.id for job in jobs}
+    assert {job.error.message for job in found.jobs if job.error} == {"on purpose"}
 
-    again = await replay(desk.access, await pick_dead(desk.access, ids=[jobs[0].id]))
+    again = await replay(desk.access, await named_dead(desk.access, [jobs[0].id]))
     assert (again.done, again.refused) == (1, {})
     assert await jobs[0].status() is JobStatus.QUEUED
     assert await retry_job(desk.access, jobs[1].id) is Replayed.REPLAYED
-    gone = await purge(desk.access, await pick_dead(desk.access, task="fails"))
-    assert gone.done == 1
-    assert await list_dead(desk.access) == ([], 0)
+    [batch] = [batch async for batch in dead_batches(desk.access, Selection(task="fails"))]
+    assert (await purge(desk.access, batch)).done == 1
+    assert await list_dead(desk.access) == ([], 0, 0, None)
     assert await cancel_job(desk.access, jobs[0].id) is CancelVerdict.CANCELLED
     assert (await read_job(desk.access, jobs[0].id)).status is JobStatus.CANCELLED
     await desk.drain()

@@ -110,13 +110,21 @@ class Shard:
             )
         )
 
-    def cancel(self, uid: str, retention: int = RETENTION) -> tuple[CancelVerdict, str]:
+    def cancel(
+        self, uid: str, retention: int = RETENTION, *, only_waiting: bool = False
+    ) -> tuple[CancelVerdict, str]:
         return self.server.run(
-            lua.cancel(self.keys, uid=uid, resend_window=RESEND_WINDOW, default_retention=retention)
+            lua.cancel(
+                self.keys,
+                uid=uid,
+                resend_window=RESEND_WINDOW,
+                default_retention=retention,
+                only_waiting=only_waiting,
+            )
         )
 
-    def replay(self, uid: str) -> tuple[Replayed, str]:
-        return self.server.run(lua.replay(self.keys, uid=uid))
+    def replay(self, uid: str, picked: str | None = None) -> tuple[Replayed, str]:
+        return self.server.run(lua.replay(self.keys, uid=uid, picked=picked))
 
     def watch(self, uid: str) -> Watched | None:
         return self.server.run(lua.watch(self.keys, uid=uid))

@@ -43,6 +43,14 @@ class TestCancel:
         assert shard.cancel("u1") == (CancelVerdict.FLAGGED, "w7")
         assert shard.status("u1") == "running"
 
+    def test_one_that_runs_is_left_alone_if_only_what_waits_is_to_go(self, shard: Shard) -> None:
+        shard.enqueue("u1", "u2")
+        shard.take("w7", count=1)
+        before = shard.record("u1")
+        assert shard.cancel("u1", only_waiting=True) == (CancelVerdict.RUNS, "w7")
+        assert shard.record("u1") == before
+        assert shard.cancel("u2", only_waiting=True) == (CancelVerdict.CANCELLED, "")
+
     def test_one_that_ended_stays_as_it_is(self, shard: Shard) -> None:
         die(shard)
         assert shard.cancel("u1") == (CancelVerdict.ENDED, "failed")
@@ -143,6 +151,27 @@ class TestReplay:
         assert shard.replay("u1")[0] == Replayed.REPLAYED
         assert shard.replay("u1") == (Replayed.REFUSED, "queued")
         assert len(shard.take().jobs) == 1
+
+    def test_who_replays_from_an_old_list_undoes_no_other_death(self, shard: Shard) -> None:
+        die(shard)
+        old = shard.look().dlq_ids["u1"]
+        assert shard.replay("u1", picked=old) == (Replayed.REPLAYED, "")
+        shard.advance(1)
+        job = shard.take_one()
+        shard.finish(OutcomeRow("u1", job.token, "dead", "Boom", failure="{}"))
+        before = shard.look()
+        assert shard.replay("u1", picked=old) == (Replayed.REFUSED, "failed")
+        assert shard.look() == before
+        assert shard.replay("u1", picked=before.dlq_ids["u1"])[0] == Replayed.REPLAYED
+
+    def test_who_replays_from_an_old_list_hurries_no_retry(self, shard: Shard) -> None:
+        die(shard)
+        old = shard.look().dlq_ids["u1"]
+        shard.replay("u1", picked=old)
+        job = shard.take_one()
+        shard.finish(OutcomeRow("u1", job.token, "retry", due="+5000", failure="{}"))
+        assert shard.replay("u1", picked=old) == (Replayed.REFUSED, "scheduled")
+        assert shard.status("u1") == "scheduled"
 
     def test_its_key_is_taken_again(self, shard: Shard) -> None:
         die(shard, NewJob("u1", "a", unique_key="k"))

@@ -1,0 +1,126 @@
+"""Doing something to many jobs from the command line: how many, may I, how far, what became of them."""
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import typer
+
+from capelin.cli.asking import ask, confirm
+from capelin.cli.choosing import counted
+from capelin.cli.printing import print_json, print_line
+from capelin.cli.progress import bar, spinner
+from capelin.cli.times import read_rate
+
+if TYPE_CHECKING:
+    from capelin.admin import Access, Repaired
+
+T = TypeVar("T")
+
+_TOLD = 5
+"""Reasons that are printed; all are in the JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How it was asked for.
+
+    Attributes:
+        rate: As it was typed.
+        dry: Only say how many.
+        ask: Ask before it is done: it cannot be undone.
+        yes: Somebody said yes beforehand.
+    """
+
+    redis: str | None
+    prefix: str | None
+    rate: str | None = None
+    dry: bool = False
+    ask: bool = False
+    yes: bool = False
+    as_json: bool = False
+    as_lines: bool = False
+
+    @property
+    def for_programs(self) -> bool:
+        """Whether nothing but JSON is to be printed."""
+        return self.as_json or self.as_lines
+
+    def say(self, document: object, words: str) -> None:
+        """Print the outcome, for a program or for people."""
+        if self.as_lines:
+            print_line(document)
+        elif self.as_json:
+            print_json(document)
+        else:
+            typer.echo(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work(Generic[T]):
+    """Something that is done to many jobs.
+
+    Attributes:
+        order: What is to be done, with ``{}`` for how many: ``replay {}``.
+        doing: While it is done: ``replaying``.
+        done: Once it is: ``run again``.
+        count: Counts the jobs, as they are now.
+        batches: Gives those that were counted: none that got its status after a moment, ms.
+        repair: Does it to some.
+    """
+
+    order: str
+    doing: str
+    done: str
+    count: "Callable[[Access], Awaitable[int]]"
+    batches: "Callable[[Access, int], AsyncIterable[Sequence[T]]]"
+    repair: "Callable[[Access, Sequence[T]], Awaitable[Repaired]]"
+
+
+def carry_out(work: Work[T], manner: Manner) -> None:
+    """Count the jobs, ask, do it, and say what became of them; the exit status is 1 if not all was done.
+
+    Raises:
+        NotConfirmed: Nobody said yes.
+        CapelinError: Redis cannot be asked; it may have been done to some.
+    """
+    from capelin.admin import Access, Repaired, repair_all
+
+    async def look(access: Access) -> tuple[int, int]:
+        until = await access.clock()
+        return await work.count(access), until
+
+    rate = None if manner.rate is None else read_rate("--rate", manner.rate)
+    with spinner("counting", quiet=manner.for_programs):
+        total, until = ask(manner.redis, manner.prefix, look)
+    if manner.dry:
+        order = work.order.format(counted(total))
+        manner.say({"would": order, "jobs": total}, f"would {order}; nothing was changed")
+        return
+    if total and manner.ask:
+        confirm(work.order.format(counted(total)).capitalize(), yes=manner.yes)
+
+    async def act(access: Access) -> Repaired:
+        with bar(work.doing, total, quiet=manner.for_programs) as tell:
+            return await repair_all(
+                work.batches(access, until),
+                lambda part: work.repair(access, part),
+                rate=rate,
+                tell=tell,
+            )
+
+    report(ask(manner.redis, manner.prefix, act) if total else Repaired(), work.done, manner)
+
+
+def report(repaired: "Repaired", done: str, manner: Manner) -> None:
+    """Say what became of the jobs; the exit status is 1 if not all was done."""
+    manner.say(repaired, f"{counted(repaired.done)} {done}")
+    if not repaired.refused:
+        return
+    if not manner.for_programs:
+        reasons = list(repaired.refused.values())
+        for why in reasons[:_TOLD]:
+            typer.echo(f"not: {why}", err=True)
+        if len(reasons) > _TOLD:
+            typer.echo(f"not: {len(reasons) - _TOLD:,} others; --json names them all", err=True)
+    raise typer.Exit(1)
