@@ -5,7 +5,6 @@ What the worker's code blocks, breaks or fills up is to be seen here, so nothing
 
 import asyncio
 import socket
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +24,7 @@ from capelin.probes.answers import Check, Question, timed
 from capelin.probes.fleet import fleet_figures
 from capelin.probes.vitals import Vitals
 from capelin.schedule_book import ScheduleBook
+from capelin.workers.beside import Beside
 from capelin.workers.link import answer_for_ever
 from capelin.workers.worker import Worker
 
@@ -38,7 +38,7 @@ _HEALTH_FOR: Final = 2.0
 _FLEET_PATIENCE: Final = 5.0
 _LONGEST_WAIT: Final = 2.0
 _NAMED: Final = 5
-_JOINED_WITHIN: Final = 5.0
+_ENDS_WITHIN: Final = 5.0
 
 
 class NotWell(CapelinError):
@@ -66,7 +66,7 @@ class Observer:
                 log.debug("the worker's event loop is closed")
 
         self._vitals = Vitals(worker, post=post, limit=self._settings.live_after)
-        self._thread: threading.Thread | None = None
+        self._thread: Beside | None = None
         self._connection: Connection
         self._access: Access
         self._stop: asyncio.Event
@@ -87,17 +87,15 @@ class Observer:
         def tell() -> None:
             worker_loop.call_soon_threadsafe(started.set_result, None)
 
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._main(tell, link)), name="capelin observer", daemon=True
-        )
+        self._thread = Beside(lambda: self._main(tell, link), name="capelin observer")
         self._thread.start()
         await started
 
     async def stop(self) -> None:
         """End it."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._thread is not None and self._thread.alive:
             self.loop.call_soon_threadsafe(self._stop.set)
-            await asyncio.to_thread(self._thread.join, _JOINED_WITHIN)
+            await self._thread.ended(patience=_ENDS_WITHIN)
 
     async def _main(self, tell_started: Callable[[], object], link: socket.socket | None) -> None:
         self.loop = asyncio.get_running_loop()

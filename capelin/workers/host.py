@@ -3,7 +3,6 @@ worker's own loop when Redis is in this very process (`memory://`) and there is 
 """
 
 import asyncio
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
@@ -11,9 +10,13 @@ import structlog
 
 from capelin.connection import Connection
 from capelin.errors import CapelinError
+from capelin.workers.beside import Beside
 from capelin.workers.heartbeat import Heartbeat
 
 log = structlog.get_logger("capelin.worker")
+
+_PATIENCE = 5.0
+"""Seconds for the heartbeat to end."""
 
 Step = Callable[[Connection], Awaitable[None]]
 
@@ -74,7 +77,7 @@ class ThreadHost(Host):
     def __init__(self, connect: Callable[[], Connection], on_death: Callable[[BaseException], None]) -> None:
         self._connect = connect
         self._on_death = on_death
-        self._thread: threading.Thread | None = None
+        self._thread: Beside | None = None
         self._heartbeat: Heartbeat
         self._connection: Connection
         self._loop: asyncio.AbstractEventLoop
@@ -100,9 +103,7 @@ class ThreadHost(Host):
             await asyncio.wait([beating])
             await self._connection.close()
 
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(main()), name="capelin heartbeat", daemon=True
-        )
+        self._thread = Beside(main, name="capelin heartbeat")
         self._thread.start()
         await started
 
@@ -122,7 +123,7 @@ class ThreadHost(Host):
         await asyncio.wrap_future(future)
 
     async def stop(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None or not self._thread.alive:
             return
         self._loop.call_soon_threadsafe(self._stop.set)
-        await asyncio.to_thread(self._thread.join, 5)
+        await self._thread.ended(patience=_PATIENCE)

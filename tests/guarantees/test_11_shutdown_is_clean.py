@@ -5,15 +5,18 @@ back. None of it counts as an attempt or as a crash. A second SIGTERM is immedia
 """
 
 import random
+import threading
 import time
 from typing import Any
 
 import pytest
 
+from capelin import Capelin
 from capelin.jobs import Job
 from tests.guarantees.apps import recording
 from tests.guarantees.fleet import SHARDS, Fleet, Process
 from tests.support.waiting import wait_until
+from tests.support.workers import RunningWorker
 
 LONG = 30.0
 """Seconds: no lease and no stake ends within a test; nothing but a clean goodbye moves shards and jobs."""
@@ -129,3 +132,21 @@ async def on_both_queues(fleet: Fleet, name: str, grace: float = 25) -> Process:
 async def starts(fleet: Fleet, some: int) -> None:
     """Return once there have been so many starts."""
     await wait_until(lambda: len(fleet.starts()) >= some, description=f"{some} starts")
+
+
+async def test_a_worker_that_can_start_no_thread_any_more_ends(
+    redis_url: str, running_worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where no memory is left for a thread, Python raises, or waits for ever for it to begin.
+    async with Capelin(redis_url) as app:
+        app.include(recording.tasks)
+        worker = await running_worker(app)
+        heartbeat = [thread for thread in threading.enumerate() if thread.name == "capelin heartbeat"]
+
+        def start(thread: threading.Thread) -> None:
+            raise RuntimeError(f"there is no memory for {thread.name}")
+
+        monkeypatch.setattr(threading.Thread, "start", start)
+        await worker.stop()
+        assert len(heartbeat) == 1
+        await wait_until(lambda: not heartbeat[0].is_alive(), description="the heartbeat to end")
