@@ -13,7 +13,7 @@ DEMO_READY := $(if $(wildcard $(DEV)),$(DEV),$(EMBEDDED))
 SOURCES := $(wildcard capelin tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo simulate test check format bench bench-full bench-failover types lint redis-server
+.PHONY: help demo simulate chaos soak test check format bench bench-full bench-failover types lint redis-server
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -26,6 +26,12 @@ test: $(DEV) redis-server  ## run every test; ARGS="tests/x.py -k name" for some
 
 simulate: $(DEV)  ## play simulated fleets; SEEDS=10000 for many, ARGS="--seed 42 --shrink" for one
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) $(ARGS)
+
+chaos: $(DEV) redis-server  ## break real processes for MINUTES=10, and account for every job; ARGS="--kills 100" measures
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(ARGS)
+
+soak: $(DEV) redis-server  ## let a fleet work for MINUTES=120, and see that nothing grows
+	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),120)
 
 check: lint types  ## formatting, lint and strict types: what CI demands before the tests
 

@@ -46,10 +46,27 @@ class Sentinel:
 
     def knows_replica(self) -> bool:
         """Whether it could fail over by now."""
+        return self._count("REPLICAS") == 1
+
+    def knows_sentinels(self) -> int:
+        """How many others it has heard of."""
+        return self._count("SENTINELS")
+
+    def master_port(self) -> int | None:
+        """The port of what it takes for the master; None while it does not say."""
         with contextlib.suppress(OSError, RespError), Connection(self.port, timeout=1) as redis:
-            replicas = redis("SENTINEL", "REPLICAS", SERVICE)
-            return isinstance(replicas, list) and len(replicas) == 1
-        return False
+            match redis("SENTINEL", "GET-MASTER-ADDR-BY-NAME", SERVICE):
+                case [_, str(port)]:
+                    return int(port)
+                case _:
+                    return None
+        return None
+
+    def _count(self, what: str) -> int:
+        with contextlib.suppress(OSError, RespError), Connection(self.port, timeout=1) as redis:
+            rows = redis("SENTINEL", what, SERVICE)
+            return len(rows) if isinstance(rows, list) else 0
+        return 0
 
     def fail_over(self) -> None:
         """Make the replica the master, as an operator does; the old master becomes a replica."""
@@ -59,7 +76,8 @@ class Sentinel:
                 with Connection(self.port, timeout=5) as redis:
                     return redis("SENTINEL", "FAILOVER", SERVICE) == "OK"
             except RespError as error:
-                if "NOGOODSLAVE" not in str(error):  # it has not heard from the replica for long enough
+                # It has not heard from the replica for long enough, or is not yet done with the last one.
+                if "NOGOODSLAVE" not in str(error) and "INPROG" not in str(error):
                     raise
                 return False
 

@@ -167,6 +167,13 @@ class RedisServer:
         """Every key of database 0."""
         return set(texts(self.command("KEYS", "*")))
 
+    def configure(self, options: Mapping[str, str | int]) -> None:
+        """Change options of redis.conf now, and at every later start."""
+        self._options.update(options)
+        with self.connect() as redis:
+            for name, value in options.items():
+                redis("CONFIG", "SET", name, value)
+
     def flush(self) -> None:
         """Remove every key, loaded script, count and connection: the next test meets a new server."""
         with self.connect() as redis:
