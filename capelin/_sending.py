@@ -19,7 +19,7 @@ from capelin._queues import Queues
 from capelin._rows import Rows, origin
 from capelin._visiting import borrower_of
 from capelin.codec import check_payload_size
-from capelin.connection import Confirmed, Connection, Copies, Wish
+from capelin.connection import Confirmed, Connection, Copies, Stencil, Wish
 from capelin.durations import milliseconds
 from capelin.errors import RedisRefused, Unreachable
 from capelin.ids import new_uid
@@ -57,6 +57,7 @@ class Placed(NamedTuple):
 
 
 Results = list[Placed | Exception]
+Cut = Stencil[list[tuple[Submitted, str]] | None]
 _NO_UIDS: Mapping[int, str] = {}
 
 
@@ -117,6 +118,10 @@ class Sender:
         settings: Limits and times.
         queues: Layouts.
         rows: Makes the rows.
+
+    Attributes:
+        layouts: Those that are known.
+        turn: Goes up with every shard that jobs are dealt to.
     """
 
     def __init__(
@@ -132,12 +137,12 @@ class Sender:
         self._connection, self._confirming, self._keys = connection, confirming, keys
         self._min_replicas, self._fsync = settings.min_replicas, settings.fsync
         self._replication_timeout = milliseconds(settings.replication_timeout)
-        self._queues, self._layouts, self._rows = queues, queues.known, rows
+        self._queues, self.layouts, self._rows = queues, queues.known, rows
         self._most_waiting = settings.max_queue_length
         self._max_payload_bytes = settings.max_payload_bytes
         self._timeout = settings.enqueue_timeout
         self._resend_window = milliseconds(settings.resend_window)
-        self._turn = random.randrange(1024)  # noqa: S311 -- so that many processes do not begin at one shard
+        self.turn = random.randrange(1024)  # noqa: S311 -- so that many processes do not begin at one shard
 
     async def send(self, requests: Requests) -> Results:
         """Enqueue requests.
@@ -154,7 +159,7 @@ class Sender:
         patience = Patience(self._timeout)
         self._queues.forget_unsettled()
         try:
-            if unknown := [request.queue for request in requests if request.queue not in self._layouts]:
+            if unknown := [request.queue for request in requests if request.queue not in self.layouts]:
                 await self._open(set(unknown), patience)
         except (Unreachable, RedisRefused) as error:
             return [error] * len(requests)
@@ -191,13 +196,38 @@ class Sender:
             return None
         return Lack(wanted, copies.replicas, fsync, copies.why)
 
+    @property
+    def demands(self) -> bool:
+        """Whether every request needs more than a shard: room in its queue, or copies."""
+        return self._most_waiting is not None or self._min_replicas > 0 or self._fsync
+
+    def stencil(self, request: JobRequest[Any], layout: Layout, shard: int) -> Cut:
+        """Return the call that enqueues such a request in a shard, but for uid and arguments."""
+
+        def call(uid: str, args: str) -> Call[Any]:
+            batch = _Batch(request.queue, layout, (shard,), (0,), (uid,))
+            return self._call(batch, (request.with_args(args),), {}, touch=False)
+
+        return Stencil(call)
+
+    async def go_on(
+        self, request: JobRequest[Any], layout: Layout, shard: int, uid: str
+    ) -> Placed | Exception:
+        """Go on with a request that was sent to a shard as this job, and is not there for sure."""
+        results: Results = [_NOT_YET]
+        batch = _Batch(request.queue, layout, (shard,), (0,), (uid,))
+        gave_up = await self._send_round(
+            [batch], (request,), origin(), results, patience=Patience(self._timeout), wish=None
+        )
+        return gave_up or results[0]
+
     def _check_size(self, request: JobRequest[Any]) -> None:
         check_payload_size(request.task, request.args, self._max_payload_bytes)
         if request.then is not None:
             self._check_size(request.then)
 
     async def _open(self, queues: set[str], patience: Patience) -> None:
-        while not self._layouts.keys() >= queues:
+        while not self.layouts.keys() >= queues:
             try:
                 await self._queues.open(queues)
             except Unreachable:
@@ -326,12 +356,12 @@ class Sender:
             results[place] = error
 
     def _batch(self, request: JobRequest[Any]) -> _Batch:
-        layout = self._layouts[request.queue]
+        layout = self.layouts[request.queue]
         key = placing_key(request)
         if key is not None:
             return _Batch(request.queue, layout, layout.route(key), (0,), (new_uid(),))
-        self._turn += 1
-        route = (self._turn % layout.shards,)
+        self.turn += 1
+        route = (self.turn % layout.shards,)
         return _Batch(request.queue, layout, route, (0,), (new_uid(),), choices=layout.shards)
 
     def _batches(
@@ -340,7 +370,7 @@ class Sender:
         """Deal requests (all, or those at some places) to shards; ``uids`` of those that were sent before."""
         chosen = range(len(requests)) if places is None else places
         # They are dealt a round at a time, and by then a newer layout may be known.
-        layouts = {queue: self._layouts[queue] for queue in {requests[place].queue for place in chosen}}
+        layouts = {queue: self.layouts[queue] for queue in {requests[place].queue for place in chosen}}
         return self._deal(requests, chosen, uids, layouts)
 
     def _deal(
@@ -365,8 +395,8 @@ class Sender:
         for queue, of_queue in anywhere.items():
             layout = layouts[queue]
             for part in self._spread(layout, of_queue, requests):
-                self._turn += 1
-                route = (self._turn % layout.shards,)
+                self.turn += 1
+                route = (self.turn % layout.shards,)
                 yield _Batch(queue, layout, route, part, _uids(part, uids), choices=layout.shards)
 
     def _spread(self, layout: Layout, places: list[int], requests: Requests) -> Iterator[Sequence[int]]:

@@ -210,7 +210,7 @@ class Capelin(AppTasks, Bound, AppSchedules, Generic[Resources]):
             jobs = await app.enqueue([send.job("a@b.c"), send.job("d@e.f")])
         """
         if is_request(requests):
-            [placed] = await self.client().enqueue((requests,))
+            placed = await self.client().enqueue_one(requests)
             if isinstance(placed, Placed) and placed.lack is None:
                 return handle(self, requests, placed)
             return handles(self, (requests,), (placed,))

@@ -3,15 +3,17 @@
 It belongs to the loop and the process in which it is first used; ``_clients`` hands out the right one.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from capelin import inbox, lua
+from capelin._express import Express
 from capelin._patience import Patience
 from capelin._queues import Queues
 from capelin._rows import Describe, Rows
 from capelin._sending import Placed, Sender
 from capelin._waiting import Ends
+from capelin.codec import MOST_BYTES
 from capelin.connection import connect
 from capelin.durations import milliseconds
 from capelin.errors import RedisRefused, Unreachable
@@ -64,6 +66,9 @@ class Client:
             queues=self.queues,
             rows=Rows(describe),
         )
+        self._express = Express(
+            self.connection, self._sender, most_characters=settings.max_payload_bytes // MOST_BYTES
+        )
         self._ends = Ends(self.connection)
 
     def __repr__(self) -> str:
@@ -72,6 +77,10 @@ class Client:
     async def enqueue(self, requests: Sequence[JobRequest[Any]]) -> list[Placed | Exception]:
         """Enqueue; see ``Sender.send``."""
         return await self._sender.send(requests)
+
+    def enqueue_one(self, request: JobRequest[Any]) -> Coroutine[Any, Any, Placed | Exception]:
+        """Enqueue one request; see ``Express``."""
+        return self._express.send(request)
 
     async def status(self, job: JobId) -> JobStatus | None:
         """Return a job's status; None when there is no record.

@@ -192,14 +192,17 @@ def encode_plain(task: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> st
         raise InvalidArguments(task=task, why=str(cause)) from cause
 
 
+MOST_BYTES = 4
+"""A character takes one to four: most texts need no counting."""
+
+
 def check_payload_size(task: str, text: str, limit: int) -> None:
     """Refuse encoded arguments of more than ``limit`` bytes.
 
     Raises:
         PayloadTooLarge: They are larger.
     """
-    # A character takes one to four bytes: most texts need no counting.
-    if len(text) * 4 > limit and (size := len(text.encode())) > limit:
+    if len(text) * MOST_BYTES > limit and (size := len(text.encode())) > limit:
         raise PayloadTooLarge(task=task, size=size, limit=limit)
 
 

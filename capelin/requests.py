@@ -6,7 +6,7 @@ A request knows nothing of Redis. The client decides the shard and the id, and s
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Generic, Self
+from typing import Any, ClassVar, Generic, Self
 
 from typing_extensions import TypeIs, TypeVar
 
@@ -24,6 +24,21 @@ class OnDuplicate(StrEnum):
     """A job that has not started takes the new arguments and options (debounce); else as ``follow``."""
     FOLLOW = "follow"
     """One more job runs after the one that has started."""
+
+
+class Site:
+    """Where requests are made that differ in their arguments alone.
+
+    Attributes:
+        seen: Whether one was sent.
+        prepared: What a sender keeps here of the last one, for the next.
+    """
+
+    __slots__ = ("prepared", "seen")
+
+    def __init__(self) -> None:
+        self.seen = False
+        self.prepared: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +63,10 @@ class JobRequest(Generic[R_co]):
         batch_id: The batch that it belongs to, or None for that of the job that it comes from.
         min_replicas, fsync: What its enqueue waits for, or None for what the settings say. They are not
             stored.
+        site: Where it was made, when others come from there. No field: a changed copy has none.
     """
+
+    site: ClassVar[Site | None] = None
 
     task: str
     queue: str
@@ -74,11 +92,18 @@ class JobRequest(Generic[R_co]):
     min_replicas: int | None = None
     fsync: bool | None = None
 
+    def at_site(self) -> Self:
+        """Return the same request with a site, which those made of it by ``with_args`` share."""
+        return self._with("site", Site())
+
     def with_args(self, args: str) -> Self:
         """Return the same request with other arguments (encoded). A tenth of what making one anew costs."""
+        return self._with("args", args)
+
+    def _with(self, name: str, value: object) -> Self:
         request = object.__new__(type(self))
         request.__dict__.update(self.__dict__)
-        request.__dict__["args"] = args
+        request.__dict__[name] = value
         return request
 
 

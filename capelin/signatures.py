@@ -8,6 +8,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Never, NoReturn, Self
 
 import typing_extensions
@@ -43,12 +44,17 @@ class Parameter:
         return f"{int(self.kind)}{name}{'' if self.required else '?'}:{describe(self.codec.hint)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Shape:
     """Which parameter each argument of a call goes to: the same for all calls of the same form."""
 
     positional: tuple[Parameter, ...]
     keyword: tuple[Parameter, ...]
+
+    @cached_property
+    def codecs(self) -> tuple[Codec, ...]:
+        """Those of all arguments, in order."""
+        return tuple(parameter.codec for parameter in (*self.positional, *self.keyword))
 
 
 class Signature:
@@ -185,12 +191,8 @@ class Signature:
             raise InvalidResult(task=self.task, why=str(cause)) from cause
 
     def _encode(self, shape: _Shape, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-        for parameter, value in zip(shape.positional, args, strict=True):
-            codec = parameter.codec
-            if type(value) not in codec.exact and not codec.takes(value):
-                return self._encode_rich(shape, args, kwargs)
-        for parameter, value in zip(shape.keyword, kwargs.values(), strict=True):
-            codec = parameter.codec
+        values = (*args, *kwargs.values()) if kwargs else args
+        for codec, value in zip(shape.codecs, values, strict=True):
             if type(value) not in codec.exact and not codec.takes(value):
                 return self._encode_rich(shape, args, kwargs)
         try:

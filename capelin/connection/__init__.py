@@ -12,6 +12,7 @@ reply, and it never sends anything twice unless the server said that it did not 
     pipeline     script calls on their way
     delivery     scripts and their NOSCRIPT
     confirming   how many copies there are of what was written
+    stencil      a call that is packed once, and filled in each time
     shared       one attempt at a time for all who ask
     popping      waiting for an element of a list
     reading      waiting for an entry of a stream
@@ -25,6 +26,7 @@ from capelin.connection.base import Connection, connect
 from capelin.connection.confirming import Confirmed, Copies, Wish
 from capelin.connection.delivery import pack_once
 from capelin.connection.pipeline import Pipeline
+from capelin.connection.stencil import Stencil
 from capelin.connection.subscribing import Subscription
 from capelin.connection.urls import check_url, hide_password
 
@@ -33,6 +35,7 @@ __all__ = [
     "Connection",
     "Copies",
     "Pipeline",
+    "Stencil",
     "Subscription",
     "Wish",
     "check_url",

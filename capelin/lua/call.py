@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -59,8 +59,27 @@ class Call(Generic[T]):
         self.key = keys[0] if keys else None
         self.args = args
         self.parse = parse
-        self.command = ("EVALSHA", script.sha, len(keys), *keys, *args)
+        self.command: tuple[str | bytes | int | float, ...] = (
+            "EVALSHA",
+            script.sha,
+            len(keys),
+            *keys,
+            *args,
+        )
         self.packed: bytes | None = None
+
+    def as_packed(self, packed: bytes) -> "Call[T]":
+        """The same script with the same keys, and arguments that only this text has."""
+        call = cast(Call[T], object.__new__(Call))
+        call.script, call.keys, call.key, call.args, call.parse = (
+            self.script,
+            self.keys,
+            self.key,
+            (),
+            self.parse,
+        )
+        call.command, call.packed = (), packed
+        return call
 
     def __repr__(self) -> str:
         return f"<Call {self.script.name} {self.keys[0] if self.keys else ''}>"

@@ -352,7 +352,7 @@ async def test_what_cannot_be_encoded_exactly_fails_at_the_call_site_with_nothin
 
 
 @pytest.mark.parametrize(
-    "value", [math.nan, (1,), b"a", {1: 2}, object(), datetime(2026, 1, 1, tzinfo=UTC)], ids=repr
+    "value", [math.nan, (1,), b"a", {1: 2}, Ellipsis, datetime(2026, 1, 1, tzinfo=UTC)], ids=repr
 )
 async def test_a_task_known_by_name_takes_plain_json_and_nothing_else(
     app: Capelin[None], redis_server: RedisServer, value: Any

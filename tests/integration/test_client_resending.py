@@ -70,6 +70,28 @@ async def test_an_enqueue_whose_reply_is_lost_is_one_job(
     assert len(cut_off.stored()) == 1
 
 
+@pytest.mark.parametrize("times", [1, 3])
+async def test_so_it_is_where_jobs_were_enqueued_before(cut_off: Setting, times: int) -> None:
+    """By then the call is packed but for its uid and its arguments."""
+    for n in range(20):
+        await cut_off.number.enqueue(n)
+    fault = cut_off.proxy.cut_reply_after(ENQUEUE, times=times)
+    job = await cut_off.number.enqueue(20)
+    assert fault.hits == times
+    assert not job.duplicate
+    assert (await job.info()).args == (20,)
+    assert len(cut_off.stored()) == 21
+
+
+async def test_a_server_that_forgot_its_scripts_learns_them_again(cut_off: Setting) -> None:
+    for n in range(20):
+        await cut_off.number.enqueue(n)
+    cut_off.server.command("SCRIPT", "FLUSH")
+    job = await cut_off.number.enqueue(20)
+    assert (await job.info()).args == (20,)
+    assert len(cut_off.stored()) == 21
+
+
 async def test_an_enqueue_that_did_not_arrive_is_sent_again(cut_off: Setting) -> None:
     fault = cut_off.proxy.cut_before(ENQUEUE, times=2)
     job = await cut_off.number.enqueue(1)
