@@ -135,6 +135,9 @@ class Keys:
     def fleet_free(self) -> str:
         return f"{self.prefix}:{{fleet}}:free"
 
+    def fleet_pulse(self, worker: str) -> str:
+        return f"{self.prefix}:{{fleet}}:pulse:{worker}"
+
     def lease(self, name: str) -> str:
         """The lease of that name; the leader's lies in the slot of the schedules, which it fences."""
         return f"{self._schedules}:lease" if name == LEADER else f"{self.prefix}:{{lease:{name}}}:lease"

@@ -4,6 +4,7 @@
     queues      depth, age, pause and resume
     shards      who owns what
     fleet       workers
+    overview    queues, shards and workers from one look at each shard, for screens
     selecting   which jobs are meant: filters
     lanes       the places in which jobs are, and one order over all of them
     walking     walks over them, in bounded pages
@@ -31,6 +32,7 @@ from capelin.admin.dead import (
 )
 from capelin.admin.fleet import WorkerStanding, list_workers
 from capelin.admin.jobs import JobList, cancel_job, each_page, list_jobs, read_job, retry_job
+from capelin.admin.overview import Overview, read_overview
 from capelin.admin.queues import QueueStanding, list_queues, pause_queue, resume_queue
 from capelin.admin.repairing import Repaired, cancel_jobs, repair_all, retry_jobs
 from capelin.admin.schedules import (
@@ -60,6 +62,7 @@ __all__ = [
     "Kinship",
     "LeaderStanding",
     "NotThere",
+    "Overview",
     "QueueStanding",
     "Relative",
     "Repaired",
@@ -92,6 +95,7 @@ __all__ = [
     "purge",
     "read_job",
     "read_leader",
+    "read_overview",
     "read_singleton",
     "read_story",
     "removable",

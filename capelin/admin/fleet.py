@@ -1,13 +1,16 @@
 """Workers: who is in the fleet, what each runs and owns, and who died with jobs that are not back yet."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from capelin.admin.access import Access
+from capelin.keys import ShardKeys
+from capelin.lua.looking import Survey
 from capelin.records import moment
 from capelin.schedule_book import ScheduleBook
 from capelin.workers.fleet import Member, read_members
+from capelin.workers.pulse import Pulse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,9 @@ class WorkerStanding:
         candidate: Whether it may lead the scheduler.
         leads: Whether it does.
         seconds_left: For how long it counts as alive without another sign of life.
+        loop_lag: The longest that its event loop kept a callback waiting in the last 15 seconds, in seconds;
+            None when it does not say.
+        memory: Bytes of RAM that it holds; None when it does not say.
     """
 
     id: str
@@ -47,6 +53,8 @@ class WorkerStanding:
     candidate: bool = False
     leads: bool = False
     seconds_left: float | None = None
+    loop_lag: float | None = None
+    memory: int | None = None
 
 
 async def read_fleet(access: Access) -> Mapping[str, tuple[Member, int]]:
@@ -60,18 +68,31 @@ async def read_fleet(access: Access) -> Mapping[str, tuple[Member, int]]:
     return {name: (member, until.get(name, 0)) for name, member in read_members(flat).items()}
 
 
+async def read_pulses(access: Access, workers: Sequence[str]) -> Mapping[str, Pulse]:
+    """Return how those of these workers are that say it."""
+    raw = await access.commands([("GET", access.keys.fleet_pulse(worker)) for worker in workers])
+    pulses = {worker: Pulse.from_json(text) for worker, text in zip(workers, raw, strict=True)}
+    return {worker: pulse for worker, pulse in pulses.items() if pulse is not None}
+
+
 async def list_workers(access: Access) -> list[WorkerStanding]:
     """Return every member of the fleet, and whoever else has jobs in flight.
 
     Raises:
         Unreachable, RedisRefused: Redis could not be asked.
     """
+    return await worker_standings(access, await access.surveys())
+
+
+async def worker_standings(access: Access, surveys: Mapping[ShardKeys, Survey]) -> list[WorkerStanding]:
+    """``list_workers`` for whoever has surveyed all shards already."""
     now = await access.clock()
     fleet = await read_fleet(access)
+    pulses = await read_pulses(access, list(fleet))
     leader = (await ScheduleBook(access.connection, access.keys, access.settings).leader()).worker
     running: dict[str, dict[str, int]] = {}
     owned: dict[str, list[str]] = {}
-    for shard, found in (await access.surveys()).items():
+    for shard, found in surveys.items():
         for worker, jobs in found.running.items():
             by_queue = running.setdefault(worker, {})
             by_queue[shard.queue] = by_queue.get(shard.queue, 0) + jobs
@@ -95,6 +116,8 @@ async def list_workers(access: Access) -> list[WorkerStanding]:
             candidate=member.candidate,
             leads=member.id == leader,
             seconds_left=(expires - now) / 1000,
+            loop_lag=pulses[member.id].lag if member.id in pulses else None,
+            memory=(pulses[member.id].memory or None) if member.id in pulses else None,
         )
         for member, expires in sorted(fleet.values(), key=lambda known: (known[0].started, known[0].id))
     ]

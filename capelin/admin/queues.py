@@ -1,12 +1,13 @@
 """Queues: how many jobs wait in each, how long, who serves it; pause and resume."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from capelin import lua
 from capelin.admin.access import Access
 from capelin.admin.fleet import read_fleet
+from capelin.keys import ShardKeys
 from capelin.lua.looking import Survey
 from capelin.priority import STREAMS
 from capelin.records import moment
@@ -30,6 +31,9 @@ class QueueStanding:
         finished: Records of jobs that ended otherwise.
         paused_shards: How many shards are paused: all, when the queue is.
         workers: Ids of the workers that serve it.
+        enqueued: Jobs that were ever enqueued; those that a replay made run again count again.
+        ended: How many of those have ended: completed, dead or cancelled.
+        failed: Starts that ever failed.
     """
 
     queue: str
@@ -46,6 +50,9 @@ class QueueStanding:
     finished: int = 0
     paused_shards: int = 0
     workers: tuple[str, ...] = ()
+    enqueued: int = 0
+    ended: int = 0
+    failed: int = 0
 
     @property
     def paused(self) -> bool:
@@ -63,11 +70,23 @@ async def list_queues(access: Access, queue: str | None = None) -> list[QueueSta
     surveys = await access.surveys(queue)
     now = await access.clock()
     alive = [member for member, expires in (await read_fleet(access)).values() if expires > now]
+    return queue_standings(surveys, {member.id: member.queues for member in alive})
+
+
+def queue_standings(
+    surveys: Mapping[ShardKeys, Survey], serving: Mapping[str, Collection[str]]
+) -> list[QueueStanding]:
+    """``list_queues`` for whoever has surveyed the shards already.
+
+    Args:
+        surveys: Of every shard of the queues.
+        serving: The queues that each live worker serves, by its id.
+    """
     by_queue: dict[str, list[Survey]] = {}
     for shard, found in surveys.items():
         by_queue.setdefault(shard.queue, []).append(found)
     return [
-        _standing(name, found, [member.id for member in alive if name in member.queues])
+        _standing(name, found, [worker for worker, queues in serving.items() if name in queues])
         for name, found in by_queue.items()
     ]
 
@@ -85,6 +104,7 @@ def _standing(queue: str, surveys: list[Survey], workers: Iterable[str]) -> Queu
     for found in surveys:
         for task, count in found.parked.items():
             parked[task] = parked.get(task, 0) + count
+    enqueued = sum(found.totals.get(each, 0) for found in surveys for each in ("enqueued", "replayed"))
     return QueueStanding(
         queue=queue,
         shards=len(surveys),
@@ -100,6 +120,9 @@ def _standing(queue: str, surveys: list[Survey], workers: Iterable[str]) -> Queu
         finished=sum(found.finished for found in surveys),
         paused_shards=sum(found.paused is not None for found in surveys),
         workers=tuple(sorted(workers)),
+        enqueued=enqueued,
+        ended=max(0, enqueued - sum(found.live for found in surveys)),
+        failed=sum(found.totals.get("failed", 0) for found in surveys),
     )
 
 

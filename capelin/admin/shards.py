@@ -52,7 +52,12 @@ async def list_shards(access: Access, queue: str | None = None) -> list[ShardSta
         NotThere: There is no queue of that name.
         Unreachable, RedisRefused: Redis could not be asked.
     """
-    return [_standing(shard, found) for shard, found in (await access.surveys(queue)).items()]
+    return shard_standings(await access.surveys(queue))
+
+
+def shard_standings(surveys: Mapping[ShardKeys, Survey]) -> list[ShardStanding]:
+    """``list_shards`` for whoever has surveyed them already."""
+    return [_standing(shard, found) for shard, found in surveys.items()]
 
 
 def _standing(shard: ShardKeys, found: Survey) -> ShardStanding:

@@ -1,9 +1,11 @@
 -- fleet_beat: a worker is alive. Joins when it is not known yet, and removes members that are silent beyond their time, if the
 --   caller is fit to judge. The version changes with the membership, so that the list is read only then. Keeps: 12.
--- KEYS: fleet_members, fleet_expiry, fleet_free
--- ARGV: worker, member, ttl, free, judge_until
+-- KEYS: fleet_members, fleet_expiry, fleet_free, fleet_pulse
+-- ARGV: worker, member, ttl, free, judge_until, pulse
 --   judge_until: the moment (ms) until which the caller is fit to judge; 0 when it is not. A beat that comes later was held up
 --   by an outage, in which everybody was silent.
+--   pulse: JSON for people, empty for none. It has a key of the caller's own that ends by itself: it changes no membership, and
+--   nobody has to tidy it up.
 -- Reply: {version, members with free slots beside the caller, ms until the next member expires, the clock, joined}
 --   joined: 1 when the caller was no member before: it is to ask every shard what is parked there, now that it is one.
 -- include: now
@@ -15,6 +17,7 @@ if redis.call('HGET', fleet_members, worker) ~= member then
 end
 redis.call('ZADD', fleet_expiry, now + tonumber(ttl), worker)
 redis.call('ZADD', fleet_free, free, worker)
+if pulse ~= '' then redis.call('SET', fleet_pulse, pulse, 'PX', ttl) end
 if now <= tonumber(judge_until) then
   for _, silent in ipairs(redis.call('ZRANGEBYSCORE', fleet_expiry, '-inf', now, 'LIMIT', 0, 50)) do
     redis.call('HDEL', fleet_members, silent)

@@ -32,13 +32,13 @@ def lease_release(lease: str, /, *, owner: str, epoch: int) -> Call[bool]:
     return _RELEASE((lease,), bool, owner=owner, epoch=epoch)
 
 
-def _fleet(keys: Keys) -> tuple[str, str, str]:
-    return keys.fleet_members, keys.fleet_expiry, keys.fleet_free
+def _fleet(keys: Keys, worker: str) -> tuple[str, str, str, str]:
+    return keys.fleet_members, keys.fleet_expiry, keys.fleet_free, keys.fleet_pulse(worker)
 
 
 @checked(_BEAT)
 def fleet_beat(
-    keys: Keys, /, *, worker: str, member: str, ttl: int, free: int, judge_until: int
+    keys: Keys, /, *, worker: str, member: str, ttl: int, free: int, judge_until: int, pulse: str = ""
 ) -> Call[Beat]:
     """Say that a worker is alive.
 
@@ -50,9 +50,17 @@ def fleet_beat(
         free: Its free slots.
         judge_until: Its own renewals were on time, so that it may remove members that are silent beyond
             theirs, until this moment by Redis's clock, ms. 0: they were not.
+        pulse: How it is, as JSON; empty when it does not say.
     """
     return _BEAT(
-        _fleet(keys), Beat.read, worker=worker, member=member, ttl=ttl, free=free, judge_until=judge_until
+        _fleet(keys, worker),
+        Beat.read,
+        worker=worker,
+        member=member,
+        ttl=ttl,
+        free=free,
+        judge_until=judge_until,
+        pulse=pulse,
     )
 
 
@@ -63,4 +71,4 @@ def _version(raw: Any) -> int:
 @checked(_LEAVE)
 def fleet_leave(keys: Keys, /, *, worker: str) -> Call[int]:
     """Take a worker off the fleet; returns the new version."""
-    return _LEAVE(_fleet(keys), _version, worker=worker)
+    return _LEAVE(_fleet(keys, worker), _version, worker=worker)

@@ -46,7 +46,8 @@ class Survey:
         owner: The worker that waits on the shard; empty when nobody does.
         epoch: Of its lease.
         expires: When its lease ends, ms.
-        totals: What was counted in it since ever: ``enqueued``, ``duplicates``, ``cancelled``.
+        totals: What was counted in it since ever: ``enqueued``, ``duplicates``, ``cancelled``, ``failed``
+            (starts), ``replayed``.
     """
 
     now: int
@@ -63,6 +64,14 @@ class Survey:
     epoch: int
     expires: int
     totals: Mapping[str, int]
+
+    @property
+    def live(self) -> int:
+        """Jobs that have not ended."""
+        waiting = sum(standing.waiting for standing in self.streams.values())
+        return (
+            waiting + sum(self.running.values()) + self.scheduled + self.followers + sum(self.parked.values())
+        )
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Survey":

@@ -10,7 +10,7 @@
 -- Reply: {verdict, detail}; verdicts: replayed, hurried, duplicate (detail: who holds the key), refused (detail: status),
 --   missing; and `keyed` (detail: the key, as it decides the shard), `moved` (`layout` is not the newest, or the loan is over:
 --   begin anew), `away` (detail: a loan that may be over).
--- include: now, shard, streams, wake, place, layout, holder, keys
+-- include: now, shard, streams, wake, place, layout, holder, keys, total
 local name = record(uid)
 local j = redis.call('HMGET', name, 'status', 'task', 'key', 'place', 'priority', 'window', 'follows', 'called')
 if not j[1] then return { 'missing', '' } end
@@ -54,6 +54,7 @@ end
 redis.call('HDEL', name, 'error', 'finished', 'attempt', 'crashes', 'cancel', 'follower', 'first', 'parked_by', 'expires')
 redis.call('HSET', name, 'status', 'queued', 'place', '')
 redis.call('XDEL', dlq, entry)
+total('replayed', 1)
 enter(uid, stream_of(j[5]))
 wake_owner(nil)
 return { 'replayed', '' }

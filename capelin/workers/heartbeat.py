@@ -27,6 +27,7 @@ from capelin.workers.farewell import Farewell
 from capelin.workers.fleet import Member, read_members, wanted_shards
 from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
+from capelin.workers.pulse import Pulse
 from capelin.workers.reconciliation import Reconciliation
 from capelin.workers.running import Running
 from capelin.workers.stall import Stall
@@ -89,6 +90,7 @@ class Heartbeat:
             stakes and no more.
         passengers: What else lives on it.
         meter: Counts what upkeep finds.
+        pulse: How the process is, for people; asked on the heartbeat's loop.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Heartbeat:
         joins: bool = True,
         passengers: Sequence[Passenger] = (),
         meter: Meter = NO_METER,
+        pulse: Callable[[], Pulse | None] = lambda: None,
     ) -> None:
         self._keys = keys
         self._member = member
@@ -126,6 +129,7 @@ class Heartbeat:
         self._free_slots = free_slots
         self._joins = joins
         self._passengers = passengers
+        self._pulse = pulse
         self.members: dict[str, Member] = {}
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
         self._stall = Stall(progressed)
@@ -283,6 +287,7 @@ class Heartbeat:
         calls: list[Call[Any]] = []
         member = self._joins and not stalled and not self._leaving
         if member:
+            pulse = self._pulse()
             calls.append(
                 lua.fleet_beat(
                     self._keys,
@@ -291,6 +296,7 @@ class Heartbeat:
                     ttl=self._limits.ttl,
                     free=self._free_slots(),
                     judge_until=self.trust.judge_until,
+                    pulse="" if pulse is None else pulse.to_json(),
                 )
             )
         calls += [

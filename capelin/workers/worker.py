@@ -6,7 +6,6 @@ one of its parts dies of a bug, the worker says so and ends, and whoever started
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
@@ -34,6 +33,7 @@ from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
 from capelin.workers.parking import Parking
 from capelin.workers.progress import report_progress
+from capelin.workers.pulse import Ticker
 from capelin.workers.recording import Recorder
 from capelin.workers.running import Running, Start
 from capelin.workers.shutdown import shut_down
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("capelin.worker")
 
-_TICK = 0.25
 _SHORTEST_PATIENCE = 1.0
 
 
@@ -120,7 +119,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._failure: BaseException | None = None
-        self._progressed = time.monotonic()
+        self._ticker = Ticker()
         self._slots: Slots | None = None
         self.singletons: SingletonHost | None = None
 
@@ -335,11 +334,12 @@ class Worker:
             uncertain=consumer.uncertain,
             listener=self.control,
             post=_poster(),
-            progressed=lambda: self._progressed,
+            progressed=lambda: self._ticker.progressed,
             free_slots=lambda: slots.most_free if consumer.taking else 0,
             joins=not self._burst,
             passengers=passengers,
             meter=self._meter,
+            pulse=self._ticker.pulse,
         )
 
     def _new_host(self, connection: Connection) -> Host:
@@ -355,7 +355,7 @@ class Worker:
     def _services(self, shards: Sequence[ShardKeys], slots: Slots) -> dict[str, Coroutine[Any, Any, None]]:
         consumer = self.consumer
         services: dict[str, Coroutine[Any, Any, None]] = {
-            "progress": self._progress(),
+            "progress": self._ticker.run(),
             "inbox": self.control.read_inbox(),
         }
         if self._burst:
@@ -385,11 +385,6 @@ class Worker:
         log.critical("a part of the worker died; the worker ends", exc_info=error)
         self._failure = self._failure or error
         self._stopping.set()
-
-    async def _progress(self) -> None:
-        while True:
-            self._progressed = time.monotonic()
-            await asyncio.sleep(_TICK)
 
 
 def _why_ended(service: "asyncio.Task[None]") -> BaseException | None:

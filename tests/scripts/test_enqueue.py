@@ -196,3 +196,16 @@ def test_what_was_enqueued_and_what_was_a_duplicate_is_counted(shard: Shard) -> 
     assert shard.look().totals == {"total:enqueued": "2", "total:duplicates": "2"}, "they were sent again"
     shard.cancel("u4")
     assert shard.look().totals["total:cancelled"] == "1"
+
+
+def test_failed_starts_and_replays_are_counted(shard: Shard) -> None:
+    shard.enqueue("u1", "u2")
+    shard.take()
+    shard.finish(
+        OutcomeRow("u1", 1, "retry", failure="{}"), OutcomeRow("u2", 1, "dead", "Boom", failure="{}")
+    )
+    assert shard.look().totals == {"total:enqueued": "2", "total:failed": "2"}
+    shard.replay("u1")  # it waits for its time, and is made due: nothing dead runs again
+    shard.replay("u2")
+    shard.replay("u2")
+    assert shard.look().totals["total:replayed"] == "1"

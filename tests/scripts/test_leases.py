@@ -124,6 +124,21 @@ class TestFleet:
         assert run(shard, lua.fleet_leave(KEYS, worker="w1")) == 4
         assert beat(shard, "w2", member='{"queues":[]}').version == 4
 
+    def test_a_pulse_changes_no_membership_and_ends_with_its_worker(self, shard: Shard) -> None:
+        def say(pulse: str) -> Beat:
+            call = lua.fleet_beat(KEYS, worker="w1", member="{}", ttl=TTL, free=1, judge_until=0, pulse=pulse)
+            return run(shard, call)
+
+        pulse = KEYS.fleet_pulse("w1")
+        assert say("one").version == say("two").version
+        assert shard.server.command("GET", pulse) == "two"
+        assert beat(shard, "w1").version == 1, "one that says nothing leaves it to end"
+        left = shard.server.command("PTTL", pulse)
+        assert isinstance(left, int)
+        assert 0 < left <= TTL
+        run(shard, lua.fleet_leave(KEYS, worker="w1"))
+        assert shard.server.command("EXISTS", pulse) == 0
+
     def test_it_counts_the_others_that_have_free_slots(self, shard: Shard) -> None:
         assert beat(shard, "w1", free=3).idle == 0
         assert beat(shard, "w2", free=0).idle == 1

@@ -1,4 +1,4 @@
--- include: free
+-- include: free, total
 -- bury: a job ends in the DLQ. `on_failure` is told by a job added here, in the same script, under an id made from the
 -- parent's id and token, so that no crash can lose or double it. The job has its place before anything that can fail.
 local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'args', 'attempt', 'crashes', 'token', 'layout' }
@@ -19,6 +19,7 @@ local function bury(uid, reason, failure)
   end
 end
 local function note_failure(uid, token, attempt, crashes, worker, started, failure)
+  total('failed', 1)
   redis.call('RPUSH', failures(uid), '{"token":' .. token .. ',"attempt":' .. attempt .. ',"crashes":' .. crashes
     .. ',"worker":' .. cjson.encode(worker) .. ',"started":' .. (started or 'null') .. ',"ended":'
     .. string.format('%.0f', now) .. ',"error":' .. (failure ~= '' and failure or 'null') .. '}')

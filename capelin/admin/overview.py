@@ -1,0 +1,62 @@
+"""All that stands at one moment: queues, shards and workers, from one look at each shard.
+
+What it costs is O(queues + shards + workers), however long the backlog is: a screen that shows it may ask
+every second.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from capelin.admin.access import Access
+from capelin.admin.fleet import WorkerStanding, worker_standings
+from capelin.admin.queues import QueueStanding, queue_standings
+from capelin.admin.shards import ShardStanding, shard_standings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """How everything stands.
+
+    Attributes:
+        now: Redis's clock, ms, when it was asked.
+        queues: By name.
+        shards: By queue and number.
+        workers: The members of the fleet, and whoever else has jobs in flight.
+    """
+
+    now: int
+    queues: tuple[QueueStanding, ...] = ()
+    shards: tuple[ShardStanding, ...] = ()
+    workers: tuple[WorkerStanding, ...] = ()
+
+    @property
+    def leader(self) -> str | None:
+        """The id of the worker that leads the scheduler; None when none does."""
+        return next((worker.id for worker in self.workers if worker.leads), None)
+
+    @property
+    def moment(self) -> datetime:
+        """``now``, as a moment in UTC."""
+        return datetime.fromtimestamp(self.now / 1000, UTC)
+
+
+async def read_overview(access: Access) -> Overview:
+    """Return how everything stands now.
+
+    Raises:
+        UnsupportedSchema: A newer major version of capelin wrote a queue.
+        Unreachable, RedisRefused: Redis could not be asked.
+
+    Example:
+        async with open_access("redis://localhost", prefix="capelin", settings=Settings()) as access:
+            print(sum(queue.waiting for queue in (await read_overview(access)).queues))
+    """
+    surveys = await access.surveys()
+    workers = await worker_standings(access, surveys)
+    serving = {worker.id: worker.queues for worker in workers if worker.alive}
+    return Overview(
+        now=await access.clock(),
+        queues=tuple(queue_standings(surveys, serving)),
+        shards=tuple(shard_standings(surveys)),
+        workers=tuple(workers),
+    )
