@@ -23,6 +23,7 @@ from capelin.cli.scheduler import scheduler
 from capelin.cli.schedules import schedules
 from capelin.cli.shards import shards
 from capelin.cli.singletons import singletons
+from capelin.cli.top import top
 from capelin.cli.version import show_version
 from capelin.cli.workers import run
 
@@ -58,6 +59,7 @@ for _noun, _name in (
     (schedules, "schedules"),
 ):
     cli.add_typer(_noun, name=_name, rich_help_panel="Look and repair")
+cli.command("top", rich_help_panel="Look and repair")(top)
 cli.command("doctor", rich_help_panel="Look and repair")(doctor)
 cli.command("leader", rich_help_panel="Look and repair")(leader)
 

@@ -23,7 +23,7 @@ SENT: Mapping[Kind | None, Sequence[Words]] = {
     None: (
         ("EVALSHA",), ("PING",), ("TIME",), ("WAIT",), ("SELECT",), ("SUBSCRIBE",), ("UNSUBSCRIBE",),
         ("BLPOP",), ("LPUSH",), ("LRANGE",), ("EXPIRE",), ("SADD",), ("SMEMBERS",), ("ZRANGE",),
-        ("HGET",), ("HMGET",), ("HGETALL",), ("HKEYS",), ("HDEL",), ("HEXISTS",), ("HSTRLEN",),
+        ("GET",), ("HGET",), ("HMGET",), ("HGETALL",), ("HKEYS",), ("HDEL",), ("HEXISTS",), ("HSTRLEN",),
         ("XADD",), ("XREAD",), ("XLEN",), ("XRANGE",), ("XREVRANGE",),
         ("SCRIPT", "LOAD"),
         ("CLIENT", "ID"),
