@@ -121,11 +121,11 @@ class JobScreen(Screen[None]):
         while True:
             self._again.clear()
             try:
-                job, now = await self._line.job(self._job_id)
+                found = await self._line.job(self._job_id)
             except CapelinError as error:
                 self._say(f"not read: {error}")
             else:
-                self._told.update(Text("\n".join(story(job, now))))
+                self._told.update(Text("\n".join(story(found))))
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._every):
                     await self._again.wait()

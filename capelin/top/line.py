@@ -3,19 +3,20 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from capelin.admin import (
     Access,
     DeadJob,
+    JobStory,
     Overview,
+    Selection,
     cancel_job,
     list_dead,
     list_jobs,
     pause_queue,
-    read_job,
     read_overview,
+    read_story,
     resume_queue,
     retry_job,
     schedule_book,
@@ -91,22 +92,23 @@ class Line:
         """Return every schedule: O(schedules), so ask while they are looked at."""
         return await _bounded(schedule_book(self._access).ls())
 
-    async def dead(self) -> tuple[list[DeadJob], int]:
-        """Return the newest dead jobs, and how many there are: O(shards)."""
-        return await _bounded(list_dead(self._access, limit=LISTED))
+    async def dead(self) -> Sequence[DeadJob]:
+        """Return the newest dead jobs: O(shards)."""
+        return (await _bounded(list_dead(self._access, limit=LISTED))).jobs
 
     async def jobs(self, choice: Choice) -> Sequence[JobInfo]:
         """Return the newest jobs of a choice: O(shards)."""
-        if choice.worker is None:
-            asked = list_jobs(self._access, queue=choice.queue, status=choice.status, limit=LISTED)
-            return (await _bounded(asked)).jobs
-        found = await _bounded(list_jobs(self._access, status=JobStatus.RUNNING, limit=_SIFTED))
-        return [job for job in found.jobs if job.worker == choice.worker]
+        running = choice.worker is not None
+        status = JobStatus.RUNNING if running else choice.status
+        wanted = Selection(
+            queue=choice.queue, statuses=frozenset() if status is None else frozenset({status})
+        )
+        page = await _bounded(list_jobs(self._access, wanted, limit=_SIFTED if running else LISTED))
+        return [job for job in page.jobs if not running or job.worker == choice.worker]
 
-    async def job(self, job_id: str) -> tuple[JobInfo, datetime]:
-        """Return a job's record, and Redis's clock."""
-        info = await _bounded(read_job(self._access, job_id))
-        return info, datetime.fromtimestamp(await _bounded(self._access.clock()) / 1000, UTC)
+    async def job(self, job_id: str) -> JobStory:
+        """Return a job's whole story."""
+        return await _bounded(read_story(self._access, job_id))
 
     # Doing: each returns what was done, in words.
 

@@ -25,7 +25,7 @@ class Picture:
 
     Attributes:
         overview: The last look; None before the first.
-        schedules, dead, dead_in_all, jobs: The last looks at what is read while it is shown only.
+        schedules, dead, jobs: The last looks at what is read while it is shown only.
     """
 
     def __init__(self, url: str, *, every: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,6 @@ class Picture:
         self.overview: Overview | None = None
         self.schedules: Sequence[ScheduleInfo] = ()
         self.dead: Sequence[DeadJob] = ()
-        self.dead_in_all = 0
         self.jobs: Sequence[JobInfo] = ()
 
     @property
@@ -106,7 +105,7 @@ class Picture:
             case View.SCHEDULES:
                 return views.schedules(self.schedules, self.now)
             case View.DEAD:
-                return views.dead(self.dead, self.dead_in_all, self.now)
+                return views.dead(self.dead, sum(queue.dead for queue in found.queues), self.now)
             case View.JOBS:
                 return views.jobs(self.jobs, self.now)
 

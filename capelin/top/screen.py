@@ -172,7 +172,7 @@ class TopApp(App[None]):
         if self._view is View.SCHEDULES:
             self.picture.schedules = await self._line.schedules()
         elif self._view is View.DEAD:
-            self.picture.dead, self.picture.dead_in_all = await self._line.dead()
+            self.picture.dead = await self._line.dead()
         elif self._view is View.JOBS:
             self.picture.jobs = await self._line.jobs(self._choice)
 

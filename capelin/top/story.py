@@ -1,26 +1,28 @@
 """A job's whole story, as lines: what it is, when it did what, and how each start of it failed."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 
 from capelin._tables import ago, at
+from capelin.admin import JobStory, Relative
 from capelin.records import FailedStart, JobInfo
 
 _LABEL = 12
 _LONGEST = 400
 
 
-def story(job: JobInfo, now: datetime) -> list[str]:
-    """Tell what is known of a job.
-
-    Args:
-        job: Its record, with its failures.
-        now: Redis's clock.
-    """
+def story(found: JobStory) -> list[str]:
+    """Tell what is known of a job."""
+    job, now = found.job, datetime.fromtimestamp(found.now / 1000, UTC)
     told: list[str] = []
     for label, words in _facts(job, now):
         first, *more = words.splitlines() or [""]
         told += [f"{label:{_LABEL}}{first}", *(f"{'':{_LABEL}}{line}" for line in more)]
+    if found.relatives or found.then:
+        told.append("")
+    told += [f"{one.kinship.value}: {one.id} {_of(one)}" for one in found.relatives]
+    if found.then:
+        told.append(f"then: {found.then}, after a success")
     for failure in job.failures:
         told += ["", *_failed(failure)]
     return told
@@ -46,16 +48,16 @@ def _facts(job: JobInfo, now: datetime) -> list[tuple[str, str]]:
         ("result", _short(job.result) if job.status == "completed" else None),
         ("error", f"{job.error.type}: {job.error.message}" if job.error else None),
         ("dedupe key", job.dedupe_key),
-        ("parent", job.parent_id),
-        ("chain", None if job.correlation_id == job.id else job.correlation_id),
-        ("follows", job.follows),
-        ("follower", job.follower),
         ("batch", job.batch_id),
         ("schedule", job.schedule),
         ("tick", _moment(job.tick, now)),
         ("headers", _short(dict(job.headers)) if job.headers else None),
     ]
     return [(label, str(words)) for label, words in facts if words not in (None, "")]
+
+
+def _of(relative: Relative) -> str:
+    return f"({relative.task}, {relative.status.value})" if relative.status else "(its record is gone)"
 
 
 def _status(job: JobInfo) -> str:

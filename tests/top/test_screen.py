@@ -128,7 +128,7 @@ async def test_it_begins_with_the_queues_and_who_works(
         await top.press("right")
         await top.until("digests:0", worker.id[:20])
         await top.press("right")
-        await top.until("digest", "+59m", "active")
+        await top.until("digest", "every 1h", "active")
 
 
 async def test_an_empty_redis_says_so_in_every_list(redis_url: str) -> None:

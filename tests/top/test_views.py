@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from capelin.admin import DeadJob, Overview, QueueStanding, ShardStanding, WorkerStanding
+from capelin.admin import (
+    DeadJob,
+    JobStory,
+    Kinship,
+    Overview,
+    QueueStanding,
+    Relative,
+    ShardStanding,
+    WorkerStanding,
+)
 from capelin.errors import Unreachable
 from capelin.records import FailedStart, JobError, JobInfo, JobStatus
 from capelin.schedule_book import ScheduleInfo, ScheduleStatus
@@ -245,11 +254,13 @@ def test_the_story_of_a_job_has_its_times_its_waits_and_how_each_start_failed() 
             FailedStart(token=2, attempt=2, crashes=0, worker="w1", started=None, ended=NOW, error=None),
         ),
     )
-    told = stories.story(job, NOW)
+    relative = Relative(kinship=Kinship.PARENT, id="emails.0.p", status=JobStatus.COMPLETED, task="import")
+    told = stories.story(JobStory(job=job, now=MS, relatives=(relative,), then="archive"))
     facts = {line[:12].strip(): line[12:] for line in told if not line.startswith((" ", "start "))}
     assert facts["arguments"] == '"a@b.c", subject="hi"'
     assert (facts["waited"], facts["ran for"]) == ("12 s", "3.0 s")
-    assert facts["parent"] == "emails.0.p"
+    assert "parent: emails.0.p (import, completed)" in told
+    assert "then: archive, after a success" in told
     assert facts["enqueued"].endswith("(1 m ago)")
     starts = [line for line in told if line.startswith("start ") and " on w" in line]
     assert len(starts) == 2
