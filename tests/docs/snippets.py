@@ -4,9 +4,11 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SHOWN = re.compile(r'shown\("([\w.]+)", "([^"]+)"\)')
 _NAMED = re.compile(r"^# ([\w./-]+\.\w+)$")
 
 PAGES = sorted(
@@ -54,6 +56,28 @@ def snippets() -> list[Snippet]:
         for text in [path.read_text(encoding="utf-8")]
         for match in _BLOCK.finditer(text)
     ]
+
+
+def shown(page: str, word: str) -> Snippet:
+    """The one Python snippet of a page that has a word in it: a test that asks for it runs it."""
+    [found] = [
+        one for one in snippets() if one.language == "python" and one.page == page and word in one.text
+    ]
+    return found
+
+
+def executed(*parts: Snippet) -> dict[str, Any]:
+    """What the names of snippets stand for, once they have run one after the other as one module."""
+    names: dict[str, Any] = {"__name__": "snippet"}
+    for part in parts:
+        exec(compile(part.text, str(part), "exec"), names)  # noqa: S102 -- it is what a page shows
+    return names
+
+
+def asked_for() -> list[tuple[str, str]]:
+    """Page and word of every `shown` in these tests, as their text has it."""
+    texts = [path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("test_*.py"))]
+    return [(match[1], match[2]) for text in texts for match in _SHOWN.finditer(text)]
 
 
 def typed_commands() -> list[tuple[str, list[str]]]:

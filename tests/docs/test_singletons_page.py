@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.snippets import snippets
+from tests.docs.snippets import shown
 from tests.support.processes import Processes
 
-[FIRST] = [one for one in snippets() if one.page == "singletons.md" and one.file == "indexer.py"]
+FIRST = shown("singletons.md", "indexed up to")
 
 
 @pytest.mark.parametrize("words", [("singletons",), ("singletons", "show", "indexer")], ids=" ".join)

@@ -1,4 +1,4 @@
-"""What the README and the docs show works as shown: every snippet is run, every command is typed."""
+"""What the README shows works: every snippet is run, every command is typed. See also `test_pages`."""
 
 import ast
 import importlib
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from capelin import Capelin
-from tests.docs.snippets import Snippet, snippets, typed_commands
+from tests.docs.snippets import Snippet, asked_for, executed, shown, snippets, typed_commands
 from tests.support.processes import Processes
 
 PYTHON = [snippet for snippet in snippets() if snippet.language == "python"]
@@ -50,6 +50,13 @@ def test_every_named_snippet_has_a_test_here() -> None:
     assert set(NAMED) == _KNOWN
 
 
+def test_every_other_python_snippet_is_run_by_a_test() -> None:
+    asked = asked_for()
+    others = [one for one in PYTHON if one not in NAMED.values()]
+    run = [one for one in others for page, word in asked if one.page == page and word in one.text]
+    assert sorted({str(one) for one in others} - {str(one) for one in run}) == []
+
+
 def test_the_first_task_is_shorter_than_it_promises() -> None:
     code = [line for line in NAMED["shop.py"].text.splitlines() if line.strip() and not line.startswith("#")]
     assert len(code) < 20
@@ -64,11 +71,7 @@ async def test_the_first_task_says_hello(shop: Path, processes: Processes, redis
 
 
 async def test_what_else_a_call_can_say(capsys: pytest.CaptureFixture[str]) -> None:
-    [snippet] = [
-        snippet for snippet in PYTHON if "email.send" in snippet.text and snippet.page == "README.md"
-    ]
-    names: dict[str, Any] = {"__name__": "snippet"}
-    exec(compile(snippet.text, str(snippet), "exec"), names)  # noqa: S102 -- it is what the README shows
+    names = executed(shown("README.md", "email.send"))
     app: Capelin[Any] = names["app"]
     async with app.testing() as t:
         await names["signup"]("a@b.c")
@@ -79,9 +82,7 @@ async def test_what_else_a_call_can_say(capsys: pytest.CaptureFixture[str]) -> N
 
 
 async def test_what_a_job_knows() -> None:
-    [snippet] = [snippet for snippet in PYTHON if "night.7" in snippet.text]
-    names: dict[str, Any] = {"__name__": "snippet"}
-    exec(compile(snippet.text, str(snippet), "exec"), names)  # noqa: S102 -- it is what the README shows
+    names = executed(shown("README.md", "night.7"))
     app: Capelin[Any] = names["app"]
     async with app.testing() as t:
         await names["tonight"]()
@@ -93,9 +94,7 @@ async def test_what_a_job_knows() -> None:
 
 
 async def test_schedules() -> None:
-    [snippet] = [snippet for snippet in PYTHON if "async def opened" in snippet.text]
-    names: dict[str, Any] = {"__name__": "snippet"}
-    exec(compile(snippet.text, str(snippet), "exec"), names)  # noqa: S102 -- it is what the README shows
+    names = executed(shown("README.md", "async def opened"))
     app: Capelin[Any] = names["app"]
     assert [one.name for one in app.declared_schedules()] == ["tidy", "digest"]
     async with app.testing() as t:

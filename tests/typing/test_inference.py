@@ -26,6 +26,7 @@ from capelin.options import TaskOptions
 from capelin.requests import JobRequest
 from capelin.resources import resource
 from capelin.retry import RetryPolicy
+from capelin.settings import Settings
 from capelin.tasks import AsyncTask, SyncTask, Tasks
 
 
@@ -186,6 +187,18 @@ def what_decorators_flag() -> None:
     app.task(on_failure=5)  # type: ignore[call-overload]
     TaskOptions(queue=5)  # type: ignore[arg-type]
     RetryPolicy(stop=5)  # type: ignore[arg-type]
+
+
+def what_settings_take() -> None:
+    settings = Settings(lease_ttl=timedelta(seconds=2), grace=5, log_level="debug")
+    assert_type(settings.lease_ttl, float)
+    assert_type(settings.grace, float)
+    assert_type(settings.max_queue_length, int | None)
+    Capelin(settings=settings)
+
+    Settings(patience=5)  # type: ignore[call-arg]
+    settings.max_queue_length + 1  # type: ignore[operator]
+    Capelin(settings=5)  # type: ignore[call-overload]
 
 
 def what_is_found_in_a_job() -> None:
