@@ -18,6 +18,7 @@ if redis.call('HGET', meta, 'paused') then
   return { jobs, 0, false, torn, 0, 0, now }
 end
 
+local ELSEWHERE = { scheduled = true, running = true, parked = true, completed = true, failed = true, cancelled = true }
 -- Due jobs enter their stream, so that weights and order hold for them as for others.
 local promoted = {} -- by stream, those that nobody took yet
 for index = 1, #streams do promoted[index] = 0 end
@@ -26,7 +27,7 @@ local promotes = first[2] and tonumber(first[2]) <= bound
 for _, uid in ipairs(promotes and redis.call('ZRANGEBYSCORE', scheduled, '-inf', bound, 'LIMIT', 0, want) or {}) do
   redis.call('ZREM', scheduled, uid)
   local j = redis.pcall('HMGET', record(uid), 'status', 'priority', 'expires', 'token')
-  if j.err or not j[1] then
+  if j.err or not (j[1] == 'queued' or ELSEWHERE[j[1]]) then
     set_aside(uid)
     torn[#torn + 1] = uid
   elseif j[1] == 'scheduled' and not j[4] and (tonumber(j[3]) or math.huge) <= now then
@@ -52,8 +53,6 @@ local function was_stale(index)
   if left <= 0 then redis.call('HDEL', meta, 'stale:' .. index) end
   return left >= 0
 end
-
-local ELSEWHERE = { scheduled = true, running = true, parked = true, completed = true, failed = true, cancelled = true }
 
 -- Starts the job of an entry, or says what is wrong with it: 'stale' or 'torn'.
 local function deliver(index, id, uid)

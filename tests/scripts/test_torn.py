@@ -119,7 +119,9 @@ def test_an_alien_entry_is_set_aside_under_its_own_id(shard: Shard, fields: tupl
     assert dead(shard) == [("?", "torn")]
 
 
-@pytest.mark.parametrize("tear", [lose_status, other_type, no_record], ids=lambda tear: tear.__name__)
+@pytest.mark.parametrize(
+    "tear", [lose_status, strange_status, other_type, no_record], ids=lambda tear: tear.__name__
+)
 def test_a_torn_record_among_the_scheduled_is_set_aside_when_it_is_due(shard: Shard, tear: Tear) -> None:
     shard.enqueue(NewJob("torn", "a", due="+50"), NewJob("whole", "a", due="+50"))
     tear(shard, "torn")
@@ -347,3 +349,15 @@ def test_a_follower_whose_first_cannot_be_read_can_be_cancelled(shard: Shard) ->
     shard.cancel("second")
     assert shard.status("second") == "cancelled"
     assert shard.look().scheduled == {}
+
+
+@pytest.mark.parametrize("field", ["attempt", "crashes", "token", "args"])
+def test_who_is_told_of_a_torn_job_can_read_what_it_is_told(shard: Shard, field: str) -> None:
+    shard.enqueue(NewJob("torn", "a", args="[[1],{}]", extra='{"on_failure": "[\\"b\\",\\"\\",\\"\\"]"}'))
+    shard.server.command("HSET", shard.keys.job("torn"), "attempt", "many", field, "[[")
+    assert shard.take().torn == ["torn"]
+    [told] = shard.take().jobs
+    [[failed], _] = json.loads(told.args)
+    assert failed["job_id"].endswith(".torn")
+    assert failed["args"] == ([[], {}] if field == "args" else [[1], {}])
+    assert (failed["attempt"], failed["crashes"]) == (0, 0)
