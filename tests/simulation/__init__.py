@@ -6,13 +6,26 @@ and nothing runs in threads. A seed says what happens, to the last callback, so 
 
     loop        the event loop: virtual time, and processes whose callbacks interleave under the seed
     patches     clocks, randomness and names of the real world, replaced for as long as a simulation runs
-    server      Redis: fakeredis behind a socket that the network may break, which forgets when it is told to
-    network     what is between a pod and Redis: latency, lost requests and replies, partitions
+    session     what a Redis knows of one connection, and how it runs commands and scripts
+    server      one Redis: fakeredis behind a socket, which forgets when it is told to
+    quick       what scripts ask most often, answered without ceremony
+    cluster     a Redis Cluster: masters, replicas that lag, slots that move, and what nodes say of it
+    servers     one Redis or a Cluster, as the rest sees it
+    network     what is between a pod and Redis: latency, lost and late messages, partitions
     world       pods: started, killed at any await, paused and woken, blocked
     apps        what the pods run
     history     what happened, as the tasks and the clients saw it
-    scenario    what is to happen, drawn from a seed, as data
+    scenario    what is to happen, as data
+    drawing     draws a scenario from a seed
+    work        what clients do; schedules that change, queues that are paused, strangers in streams
+    faults      what befalls pods, the network and Redis
     run         plays a scenario
-    checker     holds the guarantees against the history and the keys that are left
+    records     what Redis holds
+    observer    watches what scripts write: outcomes, judgements, how long jobs wait
+    checker     holds each guarantee: `CHECKS` says which function holds which
+    checks_*    those functions
+    coverage    which faults each guarantee was held under
+    crafted     scenarios made by hand
+    breaking    protocols that are broken on purpose
     shrink      the smallest scenario that still fails
 """

@@ -7,15 +7,16 @@ still fails. `--break "<name>"` breaks the protocol on purpose, to see that it i
 # ruff: noqa: T201 -- a program that prints
 
 import argparse
+import gc
 import sys
 import time
-from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from tests.simulation.breaking import BREAKS
+from tests.simulation.coverage import Coverage
+from tests.simulation.drawing import draw
 from tests.simulation.run import Outcome, run
-from tests.simulation.scenario import draw
 from tests.simulation.shrink import shrink
 
 _AT_ONCE = 20
@@ -49,26 +50,24 @@ def play_one(seed: int, *, broken: str | None, smallest: bool) -> int:
 def play_many(first: int, count: int, *, processes: int, broken: str | None) -> int:
     """Play many seeds side by side, and print a summary; return the exit code."""
     begun = time.monotonic()
-    coverage: Counter[str] = Counter()
+    coverage = Coverage()
     failed: list[int] = []
     virtual = 0.0
     done = 0
-    with ProcessPoolExecutor(processes) as pool:
+    # What is there before the first play stays; to look through it after each one would take time.
+    with ProcessPoolExecutor(processes, initializer=gc.freeze) as pool:
         seeds = range(first, first + count)
         for outcome in pool.map(
             partial(play, broken=broken), seeds, chunksize=min(_AT_ONCE, max(1, count // 8))
         ):
             done += 1
             virtual += outcome.virtual
-            coverage.update(outcome.coverage)
-            coverage["seeds that disturb nothing"] += not outcome.coverage
+            coverage.add(outcome)
             if outcome.problems:
                 failed.append(outcome.scenario.seed)
                 print(f"seed {outcome.scenario.seed}: {outcome.problems[0]}", flush=True)
     seconds = time.monotonic() - begun
-    print(f"\n{'what happened':<52} {'times':>8}")
-    for what, times in sorted(coverage.items(), key=lambda item: (-item[1], item[0])):
-        print(f"{what:<52} {times:>8,}")
+    print(f"\n{coverage}")
     print(
         f"\n{done:,} seeds, {virtual / 3600:.1f} simulated hours in {seconds:.0f} s "
         f"({done / seconds * 60:.0f} seeds a minute); {len(failed)} failed"

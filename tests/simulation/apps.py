@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from tenacity import stop_after_attempt, wait_random
 
-from capelin import Capelin, FailedJob, Leader, RetryPolicy, Snooze, current_job
+from capelin import Capelin, FailedJob, Leader, Reject, Retry, RetryPolicy, Snooze, current_job
 from capelin.context import JobContext
 from capelin.middleware import CallNext
 from capelin.settings import Settings
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import Pod
 
 TTL = 2.0
+QUEUE = "default"
 SETTINGS = Settings(
     lease_ttl=TTL,
     grace=3.0,
@@ -54,7 +55,7 @@ def build_app(pod: "Pod", release: int) -> Capelin[None]:  # noqa: C901, PLR0915
         finally:
             history.end(pod.name, job, how)
 
-    app = Capelin(f"redis://{pod.name}.sim:6379/0", name="simulated", settings=SETTINGS, middleware=[watch])
+    app = Capelin(pod.world.servers.url(pod.name), name="simulated", settings=SETTINGS, middleware=[watch])
     policy = RetryPolicy(stop=stop_after_attempt(RETRIES), wait=wait_random(0.05, 1.0))
 
     def begin(n: int) -> JobContext:
@@ -68,10 +69,22 @@ def build_app(pod: "Pod", release: int) -> Capelin[None]:  # noqa: C901, PLR0915
         assert current_job().parent_id == job.job_id
 
     @app.task(retry=policy, on_failure="alarm")
-    async def work(n: int, seconds: float = 0.0, fails: int = 0, snoozes: int = 0) -> int:
+    async def work(
+        n: int,
+        seconds: float = 0.0,
+        fails: int = 0,
+        snoozes: int = 0,
+        retries: int = 0,
+        *,
+        rejects: bool = False,
+    ) -> int:
         job = begin(n)
         if seconds:
             await asyncio.sleep(seconds)
+        if rejects:
+            raise Reject(f"{n} is not wanted")
+        if job.attempt <= retries:
+            raise Retry(delay=0.3)
         if job.token <= snoozes:
             raise Snooze(delay=0.5)
         if job.attempt <= fails:
@@ -101,7 +114,7 @@ def build_app(pod: "Pod", release: int) -> Capelin[None]:  # noqa: C901, PLR0915
         @app.task(name="shaped", retry=policy)
         async def shaped_anew(n: int, extra: str = "") -> int:
             begin(n)
-            assert extra
+            history.note(pod.name, f"shaped {extra or 'as before'}")
             return n * 2
 
         @app.task

@@ -16,7 +16,7 @@ from capelin.timing import Timing
 from capelin.workers.control import Control
 from capelin.workers.running import Running
 from capelin.workers.trust import Trust
-from tests.simulation import server
+from tests.simulation import session
 
 
 @contextmanager
@@ -29,7 +29,10 @@ def scripts(*changes: tuple[str, str, str]) -> Generator[None]:
     for name, text, _ in changes:
         if text not in loader.load(name).text:
             raise ValueError(f"{name} has no {text!r} any more")
-    with mock.patch.dict(server.CHANGED, {name: (text, instead) for name, text, instead in changes}):
+    changed: dict[str, list[tuple[str, str]]] = {}
+    for name, text, instead in changes:
+        changed.setdefault(name, []).append((text, instead))
+    with mock.patch.dict(session.CHANGED, changed):
         yield
 
 

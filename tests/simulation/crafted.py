@@ -12,8 +12,11 @@ def _scenario(workers: dict[str, int], *events: Event, until: float = 6.0, seed:
     return Scenario(seed=seed, workers=workers, events=events, faults_until=until)
 
 
-def _submit(at: float, n: int, *, task: str = "work", **details: Any) -> Event:
-    return Event(at=at, kind="submit", slot="web0", details={"n": n, "task": task, **details})
+def _submit(
+    at: float, n: int, *, task: str = "work", args: dict[str, Any] | None = None, **options: Any
+) -> Event:
+    details = {"n": n, "task": task, "args": args or {}, "options": options}
+    return Event(at=at, kind="submit", slot="web0", details=details)
 
 
 def _submits(first: float, apart: float, count: int, seconds: float) -> list[Event]:
@@ -53,7 +56,7 @@ CRAFTED: dict[str, Scenario] = {
     ),
     "a sent again enqueue is not recognised": _scenario(_TWO, _submit(0.5, 9), *_REPLIES_LOST),
     "dedupe looks away": _scenario(
-        _TWO, *(_submit(n, n, key="red", mode="keep", args={"seconds": 4.0}) for n in (1, 2))
+        _TWO, *(_submit(n, n, dedupe_key="red", on_duplicate="keep", args={"seconds": 4.0}) for n in (1, 2))
     ),
     "finish keeps no account of ends": _scenario(_TWO, _submit(1.0, 1)),
     "reap forgets": _scenario(

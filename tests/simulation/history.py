@@ -10,6 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
+def tag_of(job: str) -> bytes:
+    """The hash tag of a job's keys: `default.1.…` lies under `{default:1}`."""
+    queue, shard, _ = job.split(".", 2)
+    return b"{%b:%b}" % (queue.encode(), shard.encode())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Begun:
     """A start, as its task saw it."""
@@ -43,8 +49,9 @@ class Submitted:
     n: int
     task: str
     pod: str
-    key: str | None
-    mode: str | None
+    key: str | None = None
+    mode: str | None = None
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
     job: str | None = None
     duplicate: bool = False
     error: str | None = None
@@ -81,6 +88,63 @@ class Disturbance:
     fatal: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """A server forgot what it had acknowledged.
+
+    Attributes:
+        since: The first moment of which it forgot something, s.
+        until: The last, s; what is served until then may be forgotten yet.
+        hits: Whether a key was among what it held.
+    """
+
+    since: float
+    until: float
+    hits: Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """How long a job was ready before somebody took it."""
+
+    job: str
+    task: str
+    ready: float
+    taken: float
+
+
+@dataclass(kw_only=True)
+class Stop:
+    """A worker that was told to end.
+
+    Attributes:
+        hurry: Whether it was told twice.
+        ended: When it had, s.
+    """
+
+    at: float
+    pod: str
+    hurry: bool
+    ended: float | None = None
+
+
+@dataclass(kw_only=True)
+class Change:
+    """What a client did to a schedule.
+
+    Attributes:
+        kind: `put`, `pause`, `resume`, `remove` or `trigger`.
+        called, returned: When, s; nothing returned where it failed.
+        every: Seconds between its ticks, of a `put`.
+    """
+
+    name: str
+    kind: str
+    called: float
+    every: float = 0.0
+    returned: float | None = None
+
+
 @dataclass(kw_only=True)
 class History:
     """Everything that happened.
@@ -98,11 +162,18 @@ class History:
     saved: list[Saved] = field(default_factory=list[Saved])
     disturbances: list[Disturbance] = field(default_factory=list[Disturbance])
     problems: list[str] = field(default_factory=list[str])
-    restores: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    losses: list[Loss] = field(default_factory=list[Loss])
+    waits: list[Wait] = field(default_factory=list[Wait])
+    stops: list[Stop] = field(default_factory=list[Stop])
+    changes: list[Change] = field(default_factory=list[Change])
+    halts: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     replayed: set[str] = field(default_factory=set[str])
+    torn: set[str] = field(default_factory=set[str])
+    strangers: int = 0
     _starts: set[tuple[str, int, int]] = field(default_factory=set[tuple[str, int, int]])
     newest: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
     coverage: dict[str, int] = field(default_factory=lambda: defaultdict[str, int](int))
+    held: dict[int, int] = field(default_factory=lambda: defaultdict[int, int](int))
     closed: bool = False
 
     def note(self, pod: str, event: str) -> None:
@@ -116,14 +187,36 @@ class History:
             self.note("CHECK", text)
             self.problems.append(f"at {self.clock():.3f} s: {text}")
 
+    def holds(self, guarantee: int, times: int = 1) -> None:
+        """A guarantee was looked at where it might have been broken."""
+        self.held[guarantee] += times
+
+    def lose(self, since: float, until: float, hits: Callable[[bytes], bool]) -> None:
+        """A server forgot."""
+        self.losses.append(Loss(since=since, until=until, hits=hits))
+        self.coverage["writes lost"] += 1
+        for job in [job for job in self.newest if hits(tag_of(job))]:
+            del self.newest[job]
+
+    def forgot(self, tag: bytes) -> list[Loss]:
+        """When what lies under a hash tag was forgotten."""
+        return [loss for loss in self.losses if loss.hits(tag)]
+
+    def forgot_job(self, job: str) -> list[Loss]:
+        """When the shard of a job was forgotten."""
+        return self.forgot(tag_of(job)) if self.losses else []
+
     def begin(self, pod: str, job: Any, n: int) -> None:
         """A task begins."""
         if self.closed:
             return
-        identity = (job.id, job.token, len(self.restores))
-        if identity in self._starts:
+        losses = self.forgot_job(job.id)
+        identity = (job.id, job.token, len(losses))
+        if identity in self._starts and not any(loss.until > self.clock() for loss in losses):
             self.problem(f"token {job.token} of {job.id} began twice, now in {pod}")
         self._starts.add(identity)
+        if job.headers.get("n", str(n)) != str(n):
+            self.problem(f"{job.id} is of {n} and has the headers of {job.headers['n']}")
         start = Begun(at=self.clock(), job=job.id, token=job.token, task=job.task, pod=pod, n=n)
         self.begun.append(start)
         self.newest[job.id] = max(self.newest[job.id], job.token)

@@ -38,14 +38,16 @@ class Lane:
         frozen: Whether they wait.
         main: The lane of the process's event loop, when this is another thread's: what is posted with
             `call_soon_threadsafe` runs there.
+        skew: By how much the wall clock of its process is wrong, s; of a process's main lane.
     """
 
-    __slots__ = ("_frozen", "_loop", "main", "name", "ready")
+    __slots__ = ("_frozen", "_loop", "main", "name", "ready", "skew")
 
     def __init__(self, loop: "SimLoop", name: str, *, main: "Lane | None" = None) -> None:
         self._loop, self.name = loop, name
         self.main = main or self
         self.ready: deque[asyncio.Handle] = deque()
+        self.skew = 0.0
         self._frozen = False
 
     @property
@@ -137,7 +139,7 @@ class SimLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[int, int, _Timer]] = []
         self._sequence = count()
         self._runnable: list[Lane] = []
-        self.connector: Callable[[Callable[[], Any], str], Coroutine[Any, Any, Any]] | None = None
+        self.connector: Callable[[Callable[[], Any], str, int], Coroutine[Any, Any, Any]] | None = None
         self.home = Lane(self, "world")
         LANE.set(self.home)
         self.set_task_factory(_new_task)
@@ -196,10 +198,12 @@ class SimLoop(asyncio.BaseEventLoop):
         """Called by asyncio; a timer that was cancelled is passed over when its time has come."""
 
     @override
-    async def create_connection(self, protocol_factory: Any, host: Any = None, *_: Any, **__: Any) -> Any:
+    async def create_connection(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any
+    ) -> Any:
         if self.connector is None:
             raise OSError("there is no network in this simulation")
-        return await self.connector(protocol_factory, str(host))
+        return await self.connector(protocol_factory, str(host), int(port))
 
     @override
     def run_in_executor(self, executor: object, func: Callable[[Unpack[Ts]], T], *args: *Ts) -> Any:

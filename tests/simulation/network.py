@@ -1,8 +1,8 @@
 """What is between a pod and Redis.
 
-A connection keeps the order of its bytes, as TCP does; between connections there is none. What a pod has
-written may still arrive when the pod has given up, hung up, or died. A partition holds back what was sent
-until it heals.
+A connection keeps the order of its bytes, as TCP does; between connections there is none: what was sent over
+one that lags may arrive after what was sent later over another. What a pod has written may still arrive when
+the pod has given up, hung up, or died. A partition holds back what was sent until it heals.
 """
 
 import asyncio
@@ -15,7 +15,9 @@ from typing import Any
 from typing_extensions import override
 
 from tests.simulation.loop import LANE, SimLoop
-from tests.simulation.server import Session, SimRedis
+from tests.simulation.server import SimRedis
+from tests.simulation.servers import Servers
+from tests.simulation.session import Session
 
 _LATENCY = (0.0001, 0.0008)
 _SLOW = (0.01, 0.25)
@@ -26,19 +28,27 @@ class Weather:
 
     Attributes:
         partitioned: Nothing arrives, either way, until it heals.
+        away_from: Ports of servers for which the same holds, while others can be reached.
         slow: The part of messages that take long.
         drop_requests: How many of the next writes are lost with their connection, before they arrive.
         drop_replies: How many of the next replies of scripts are lost with their connection.
         before: What happens just before a call leaves the pod: the call's SHA-1, and what, which clears it.
+        delays: Seconds for which the next writes are on their way, and all behind them on their connection.
     """
 
     def __init__(self) -> None:
         self.partitioned = False
+        self.away_from: set[int] = set()
+        self.delays: list[float] = []
         self.slow = 0.0
         self.drop_requests = 0
         self.drop_replies = 0
         self.before: tuple[bytes, Callable[[], None]] | None = None
         self.healed: list[Callable[[], None]] = []
+
+    def holds_back(self, port: int) -> bool:
+        """Whether nothing arrives at a server, or from it."""
+        return self.partitioned or port in self.away_from
 
 
 class Transport(asyncio.Transport):
@@ -72,10 +82,18 @@ class Transport(asyncio.Transport):
 class Link:
     """One connection."""
 
-    def __init__(self, network: "Network", pod: str, protocol: asyncio.Protocol, context: Context) -> None:
-        self._network, self.pod = network, pod
+    def __init__(
+        self,
+        network: "Network",
+        pod: str,
+        node: SimRedis,
+        *,
+        protocol: asyncio.Protocol,
+        context: Context,
+    ) -> None:
+        self._network, self.pod, self.node = network, pod, node
         self._protocol, self._context = protocol, context
-        self.session: Session = network.redis.open(pod, self._reply)
+        self.session: Session = node.open(pod, self._reply)
         self.transport = Transport(self)
         self.closed = False  # at the pod's end
         self._last = {"up": 0.0, "down": 0.0}
@@ -106,7 +124,7 @@ class Link:
         if self._network.random.random() < 0.5:
             self._carry("up", self.session.hang_up)
         else:
-            self._network.redis.later(self.session.hang_up)
+            self.node.later(self.session.hang_up)
 
     def vanish(self) -> None:
         """The pod's machine is gone, and nobody says so."""
@@ -137,7 +155,7 @@ class Link:
             self._network.links.discard(self)
             self._tell_pod(ConnectionResetError("connection reset by peer"))
         self._held.clear()
-        self._network.redis.later(self.session.hang_up)
+        self.node.later(self.session.hang_up)
 
     def heal(self) -> None:
         """The partition is over: what was held back goes on its way."""
@@ -147,13 +165,18 @@ class Link:
 
     def _carry(self, way: str, arrive: Callable[[], None]) -> None:
         network = self._network
-        if network.weather(self.pod).partitioned:
+        weather = network.weather(self.pod)
+        if weather.holds_back(self.node.port):
             self._held.append((way, arrive))
             network.holding.add(self)
             return
-        at = max(self._last[way] + 1e-6, network.loop.time() + network.latency(self.pod))
+        takes = network.latency(self.pod)
+        if weather.delays and way == "up":
+            takes += weather.delays.pop()
+            network.happened(self.pod, "request delayed")
+        at = max(self._last[way] + 1e-6, network.loop.time() + takes)
         self._last[way] = at
-        context = self._context if way == "down" else network.redis_context
+        context = self._context if way == "down" else self.node.context
         network.loop.call_at(at, arrive, context=context)
 
     def _tell_pod(self, why: Exception | None) -> None:
@@ -177,8 +200,12 @@ class _Links:
     def discard(self, link: Link) -> None:
         self._links.pop(id(link), None)
 
-    def of(self, pod: str | None = None) -> list[Link]:
-        return [link for link in self._links.values() if pod is None or link.pod == pod]
+    def of(self, pod: str | None = None, port: int | None = None) -> list[Link]:
+        return [
+            link
+            for link in self._links.values()
+            if pod in (None, link.pod) and port in (None, link.node.port)
+        ]
 
 
 class Network:
@@ -190,10 +217,9 @@ class Network:
     """
 
     def __init__(
-        self, loop: SimLoop, redis: SimRedis, seed: int, *, happened: Callable[[str, str], None]
+        self, loop: SimLoop, servers: Servers, seed: int, *, happened: Callable[[str, str], None]
     ) -> None:
-        self.loop, self.redis = loop, redis
-        self.redis_context: Context = redis.lane.context()
+        self.loop, self.servers = loop, servers
         self.random = random.Random(seed ^ 0x11E7)  # noqa: S311 -- to be repeated, not to be secret
         self.happened = happened
         self.links = _Links()
@@ -209,39 +235,44 @@ class Network:
         slow = self._weather[pod].slow if pod in self._weather else 0.0
         return self.random.uniform(*(_SLOW if slow and self.random.random() < slow else _LATENCY))
 
-    async def connect(self, make: Callable[[], Any], host: str) -> tuple[Transport, Any]:
+    async def connect(self, make: Callable[[], Any], host: str, port: int) -> tuple[Transport, Any]:
         """What `loop.create_connection` does."""
         pod = host.removesuffix(".sim")
         weather = self.weather(pod)
-        while weather.partitioned:
+        while weather.holds_back(port):
             healed: asyncio.Future[None] = self.loop.create_future()
             weather.healed.append(partial(_settle, healed))
             await healed
         await asyncio.sleep(self.latency(pod))
-        if not self.redis.up:
+        node = self.servers.at(port)
+        if node is None:
             raise ConnectionRefusedError("Connect call failed")
         protocol = make()
-        context = LANE.get().context()
-        link = Link(self, pod, protocol, context)
+        link = Link(self, pod, node, protocol=protocol, context=LANE.get().context())
         self.links.add(link)
         protocol.connection_made(link.transport)
         return link.transport, protocol
 
     # Faults.
 
-    def cut(self, pod: str | None = None) -> int:
-        """Break the connections of a pod, or all."""
-        links = self.links.of(pod)
+    def cut(self, pod: str | None = None, port: int | None = None) -> int:
+        """Break the connections of a pod, or to a server, or all."""
+        links = self.links.of(pod, port)
         for link in links:
             link.break_()
         return len(links)
 
-    def partition(self, pod: str) -> None:
-        self.weather(pod).partitioned = True
+    def partition(self, pod: str, port: int | None = None) -> None:
+        """Cut a pod off from all servers, or from one."""
+        if port is None:
+            self.weather(pod).partitioned = True
+        else:
+            self.weather(pod).away_from.add(port)
 
     def heal(self, pod: str) -> None:
         weather = self.weather(pod)
         weather.partitioned = False
+        weather.away_from.clear()
         healed, weather.healed = weather.healed, []
         for tell in healed:
             tell()

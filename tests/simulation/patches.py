@@ -13,41 +13,42 @@ import time
 import uuid
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 from unittest import mock
 
-from tests.simulation.loop import SimLoop
+from tests.simulation.loop import LANE, SimLoop
 
 EPOCH = 1_767_225_600
 """What the wall clocks show when a simulation begins (2026-01-01), s: its ticks can be read."""
-
-SKEW: ContextVar[float] = ContextVar("simulated_skew", default=0.0)
-"""By how much the wall clock of this process is wrong, s. Redis's is right by definition."""
 
 
 @contextmanager
 def simulated(loop: SimLoop, seed: int) -> Generator[None]:
     """Put a simulation's clock and randomness in place of the real ones."""
     draw = random.Random(seed ^ 0x5EED)  # noqa: S311 -- to be repeated, not to be secret
-    clocks = {time.time: lambda: EPOCH + loop.elapsed + SKEW.get(), time.monotonic: loop.time}
+
+    def wall_clock() -> float:
+        # Redis's is right by definition.
+        return EPOCH + loop.elapsed + LANE.get(loop.home).main.skew
+
+    clocks = {time.time: wall_clock, time.monotonic: loop.time}
 
     def uuid7() -> uuid.UUID:
-        milliseconds = int((EPOCH + loop.elapsed) * 1000)
+        milliseconds = int(wall_clock() * 1000)
         return uuid.UUID(int=milliseconds << 80 | 7 << 76 | draw.getrandbits(74))
 
     import fakeredis  # noqa: F401 # pyright: ignore[reportUnusedImport] -- so that its defaults are found
 
     before = random.getstate()
     with ExitStack() as stack:
-        for function, name, place in list(_defaults_that_are(clocks)):
+        for function, name, place in _defaults_that_are(clocks):
             stack.enter_context(_default(function, name, place, clocks))
         stack.enter_context(mock.patch.object(time, "time", clocks[time.time]))
         stack.enter_context(mock.patch.object(time, "monotonic", clocks[time.monotonic]))
         stack.enter_context(mock.patch("capelin.ids.uuid7", uuid7))
-        stack.enter_context(mock.patch.object(os, "getpid", return_value=1))
-        stack.enter_context(mock.patch.object(socket, "gethostname", return_value="host"))
+        stack.enter_context(mock.patch.object(os, "getpid", lambda: 1))  # noqa: PT008 -- asked for at each call
+        stack.enter_context(mock.patch.object(socket, "gethostname", lambda: "host"))  # noqa: PT008
         random.seed(seed)
         stack.callback(random.setstate, before)
         # What is collected when depends on what ran before; async generators would end at other moments.
@@ -73,10 +74,25 @@ def _is_one_of(value: object, real: set[Any]) -> bool:
     return any(value is one for one in real)
 
 
-def _defaults_that_are(clocks: dict[Any, Any]) -> Generator[tuple[FunctionType, str | None, int]]:
+_Default = tuple[FunctionType, str | None, int]
+
+
+def _defaults_that_are(clocks: dict[Any, Any]) -> list[_Default]:
     """Functions, and the defaults of theirs that are real clocks: by name, or by place."""
+    modules = [name for name in sys.modules if name.partition(".")[0] in ("capelin", "fakeredis")]
+    if _known.get("modules") != modules:
+        _known["modules"] = modules
+        _known["defaults"] = list(_find_defaults([sys.modules[name] for name in modules], clocks))
+    defaults: list[_Default] = _known["defaults"]
+    return defaults
+
+
+_known: dict[str, Any] = {}
+
+
+def _find_defaults(modules: list[ModuleType], clocks: dict[Any, Any]) -> Generator[_Default]:
     seen: set[int] = set()
-    for module in [m for at, m in sys.modules.items() if at.partition(".")[0] in ("capelin", "fakeredis")]:
+    for module in modules:
         for value in list(vars(module).values()):
             found = list(vars(value).values()) if isinstance(value, type) else [value]
             for function in found:

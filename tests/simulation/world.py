@@ -17,11 +17,11 @@ from capelin.workers.heartbeat import Heartbeat
 from capelin.workers.host import Host, Step
 from capelin.workers.worker import Worker
 from tests.simulation.apps import build_app
-from tests.simulation.history import History, Saved
+from tests.simulation.history import History, Saved, Stop
 from tests.simulation.loop import Lane, SimLoop, SimTask, in_lane
 from tests.simulation.network import Network
-from tests.simulation.patches import SKEW
-from tests.simulation.server import Session, SimRedis
+from tests.simulation.servers import Servers
+from tests.simulation.session import Session
 
 POD: ContextVar["Pod"] = ContextVar("simulated_pod")
 
@@ -71,13 +71,16 @@ class Pod:
 
     Attributes:
         name: Its own, new at each start.
+        slot: Its place in the fleet, which it shares with those before and after it.
         alive: Until it was killed or has ended.
     """
 
-    def __init__(self, world: "World", name: str, release: int, *, skew: float = 0.0) -> None:
-        self.world, self.name, self.release, self.skew = world, name, release, skew
+    def __init__(self, world: "World", slot: str, number: int, release: int, *, skew: float = 0.0) -> None:
+        self.world, self.slot, self.name, self.release = world, slot, f"{slot}-{number}", release
+        name = self.name
         self.history = world.history
         self.main = Lane(world.loop, name)
+        self.main.skew = skew
         self.heart = Lane(world.loop, f"{name}'s heart", main=self.main)
         self.alive = True
         self.stopping = False
@@ -93,7 +96,6 @@ class Pod:
         """Run something in the pod."""
         context = self.main.context()
         context.run(POD.set, self)
-        context.run(SKEW.set, self.skew)
         task: SimTask = self.world.loop.create_task(coro, name=name, context=context)  # type: ignore[arg-type,assignment]
         return task
 
@@ -116,6 +118,9 @@ class Pod:
                 if not self.stopping:
                     self.history.problem(f"the worker of {self.name} ended by itself")
                 self.alive = False
+                for stop in self.history.stops:
+                    if stop.pod == self.name:
+                        stop.ended = self.history.clock()
                 self.history.note(self.name, "=== has stopped")
                 self.world.ended(self)
         await self.app.close()
@@ -125,6 +130,7 @@ class Pod:
     def stop(self, *, hurry: bool = False) -> None:
         """SIGTERM."""
         self.stopping = True
+        self.history.stops.append(Stop(at=self.history.clock(), pod=self.name, hurry=hurry))
         if self.worker is not None:
             self.world.loop.call_soon(self.worker.stop, context=self.main.context())
             if hurry:
@@ -166,11 +172,11 @@ class Pod:
 class World:
     """A simulation's pods, network and Redis."""
 
-    def __init__(self, loop: SimLoop, seed: int) -> None:
+    def __init__(self, loop: SimLoop, seed: int, *, cluster: bool) -> None:
         self.loop = loop
         self.history = History(clock=lambda: loop.elapsed)
-        self.redis = SimRedis(loop)
-        self.network = Network(loop, self.redis, seed, happened=self._happened)
+        self.servers = Servers(loop, cluster=cluster)
+        self.network = Network(loop, self.servers, seed, happened=self._happened)
         self.pods: dict[str, Pod] = {}
         self.slots: dict[str, Pod] = {}
         self.on_end: Callable[[Pod], None] = lambda _: None
@@ -180,7 +186,7 @@ class World:
     def start(self, slot: str, release: int, *, skew: float = 0.0, worker: bool = True) -> Pod:
         """Start a process in a slot."""
         self._starts += 1
-        pod = Pod(self, f"{slot}-{self._starts}", release, skew=skew)
+        pod = Pod(self, slot, self._starts, release, skew=skew)
         self.pods[pod.name] = self.slots[slot] = pod
         if worker:
             pod.start_worker()
@@ -240,7 +246,8 @@ class World:
     async def end(self) -> None:
         """End whatever still runs, of the dead too; nothing of it counts any more."""
         self.history.closed = True
-        self.redis.up = False
+        for node in self.servers.nodes:
+            node.up = False
         self.network.cut()
         for pod in self.pods.values():
             self.network.heal(pod.name)
