@@ -8,6 +8,7 @@ reply, and it never sends anything twice unless the server said that it did not 
     urls         how addresses are written
     network      where the servers are: one server
     sentinel     … the master that sentinels name
+    promotion    … for as long as they name no other
     cluster      … many masters, and slots that move
     pipeline     script calls on their way
     delivery     scripts and their NOSCRIPT

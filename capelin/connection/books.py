@@ -9,8 +9,8 @@ from capelin.connection.cluster import ClusterNetwork
 from capelin.connection.dial import Dialler
 from capelin.connection.network import Network, OneServer
 from capelin.connection.popping import Popper
+from capelin.connection.promotion import Promoted
 from capelin.connection.reading import Reader
-from capelin.connection.sentinel import open_master
 from capelin.connection.subscribing import Subscriber
 from capelin.connection.urls import Login, Target
 from capelin.connection.wire import Wire
@@ -100,11 +100,7 @@ def open_network(
             return ClusterNetwork(data, seeds=target.addresses, patience=patience)
         case "sentinel":
             ask = dialler(target.sentinel_login, 0)
-
-            async def dial_master() -> Wire:
-                return await open_master(target.addresses, target.service, ask=ask, data=data)
-
-            return OneServer(dial_master, url=target.url, name=target.service)
+            return Promoted(target.addresses, target.service, ask=ask, data=data)
         case "redis":
             [address] = target.addresses
 

@@ -1,18 +1,36 @@
 """Sentinel: asks where the master is, and believes it only when that server says so itself."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from capelin.connection.dial import Dialler
 from capelin.connection.refusals import Refusal
 from capelin.connection.urls import Address
-from capelin.connection.wire import Wire
+from capelin.connection.wire import Command, Wire
 from capelin.errors import ConfigurationError, Unreachable
 
 
-async def open_master(sentinels: Sequence[Address], service: str, *, ask: Dialler, data: Dialler) -> Wire:
+def question(service: str) -> Command:
+    """What a sentinel is asked."""
+    return ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+
+
+def address_in(replies: Sequence[Any]) -> Address | None:
+    """What a sentinel answered; None if it did not, refused, or does not know the service."""
+    match replies:
+        case [[bytes() as host, bytes() as port]]:
+            return Address(host.decode(), int(port))
+        case _:
+            return None
+
+
+async def open_master(
+    sentinels: Sequence[Address], service: str, *, ask: Dialler, data: Dialler, first: Address | None = None
+) -> Wire:
     """A wire to the master of a service.
 
     Args:
+        first: Tried before any sentinel is asked: most of them named it a moment ago.
         sentinels: Asked one after the other until one names a master that says it is one.
         service: The name under which the sentinels watch it.
         ask: Opens wires to sentinels.
@@ -25,6 +43,11 @@ async def open_master(sentinels: Sequence[Address], service: str, *, ask: Dialle
     """
     causes: list[str] = []
     unknown = 0
+    if first is not None:
+        try:
+            return await _checked(await data.open(first), data)
+        except Unreachable as error:
+            causes.append(error.cause)
     for sentinel in sentinels:
         try:
             address = await _master_by(sentinel, service, ask)
@@ -46,17 +69,14 @@ async def _master_by(sentinel: Address, service: str, ask: Dialler) -> Address |
     """What this sentinel says; None if it does not know the service."""
     wire = await ask.open(sentinel)
     try:
-        replies = await wire.send([("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)])
+        replies = await wire.send([question(service)])
         cause = wire.lost
     finally:
         await wire.close()
     if not replies or isinstance(replies[0], Refusal):
         cause = replies[0].message if replies else cause
         raise Unreachable(url=ask.url, cause=f"sentinel {sentinel}: {cause}")
-    if replies[0] is None:
-        return None
-    host, port = replies[0]
-    return Address(host.decode(), int(port))
+    return address_in(replies)
 
 
 async def _checked(wire: Wire, data: Dialler) -> Wire:

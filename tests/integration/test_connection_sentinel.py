@@ -1,16 +1,22 @@
 """What a connection does with Sentinel: finds the master, and the new one after a failover."""
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
 from capelin.connection import connect
 from capelin.errors import ConfigurationError, Unreachable
+from tests.conftest import OwnRedis
+from tests.support.resp import encode, read_frame
 from tests.support.scripts import add
 from tests.support.sentinel import Watched
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
+
+FakeSentinels = Callable[[int, RedisServer], Coroutine[Any, Any, "tuple[list[FakeSentinel], str]"]]
 
 pytestmark = pytest.mark.leaves_keys(reason="plain keys to try the connection on")
 
@@ -21,6 +27,22 @@ def watched(redis_server: RedisServer) -> Iterator[Watched]:
     del redis_server
     with Watched() as watched:
         yield watched
+
+
+@pytest.fixture
+async def fake_sentinels() -> AsyncIterator[FakeSentinels]:
+    """A factory of sentinels that all name the same master at first; also gives the URL."""
+    started: list[FakeSentinel] = []
+
+    async def start(count: int, named: RedisServer) -> tuple[list[FakeSentinel], str]:
+        sentinels = [FakeSentinel(named) for _ in range(count)]
+        started.extend(sentinels)
+        addresses = [await sentinel.start() for sentinel in sentinels]
+        return sentinels, f"redis+sentinel://{','.join(addresses)}/main"
+
+    yield start
+    for sentinel in started:
+        await sentinel.stop()
 
 
 async def test_the_master_is_found_and_after_a_failover_the_new_one(watched: Watched) -> None:
@@ -82,4 +104,76 @@ async def test_when_no_sentinel_answers_every_one_is_named() -> None:
         await connection.run(add("counter"))
 
     assert "127.0.0.1:1: connection refused; 127.0.0.1:2: connection refused" in str(refusal.value)
+    await connection.close()
+
+
+class FakeSentinel:
+    """Says what it is told to say, as a sentinel that has heard of a failover, or has not."""
+
+    def __init__(self, named: RedisServer) -> None:
+        self.named, self.asked = named, 0
+        self._server: asyncio.Server
+
+    async def start(self) -> str:
+        """Begin to listen; the address."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        self._server.close()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                if b"GET-MASTER" in await read_frame(reader):
+                    self.asked += 1
+                    writer.write(encode("127.0.0.1", self.named.port))
+                else:
+                    writer.write(b"+OK\r\n")
+                await writer.drain()
+        writer.close()
+
+
+async def test_a_master_that_does_not_know_that_it_was_replaced_is_left(
+    own_redis: OwnRedis, fake_sentinels: FakeSentinels
+) -> None:
+    old, new = own_redis(), own_redis()
+    sentinels, url = await fake_sentinels(3, old)
+    connection = connect(url, socket_timeout=30)
+    assert await connection.run(add("counter")) == 1
+    waiting = asyncio.create_task(connection.pop(["wake"], 29))
+    await wait_until(lambda: old.info("clients")["blocked_clients"] == "1", description="it to wait there")
+    assert await connection.masters() == [f"127.0.0.1:{old.port}"]
+
+    # One of them has heard of it: that may be a mistake of its own.
+    sentinels[0].named = new
+    asked = sentinels[2].asked
+    await wait_until(lambda: sentinels[2].asked >= asked + 2, description="the sentinels to be asked again")
+    assert await connection.masters() == [f"127.0.0.1:{old.port}"]
+
+    sentinels[1].named = new
+    with pytest.raises(Unreachable, match="name another master"):  # what waited at the old one is told
+        await waiting
+    assert await connection.masters() == [f"127.0.0.1:{new.port}"]
+    assert await connection.run(add("counter")) == 1
+    assert old.command("GET", "counter") == "1"
+    await connection.close()
+
+
+async def test_a_sentinel_that_is_gone_does_not_keep_the_others_from_being_heard(
+    own_redis: OwnRedis, fake_sentinels: FakeSentinels
+) -> None:
+    old, new = own_redis(), own_redis()
+    sentinels, url = await fake_sentinels(3, old)
+    connection = connect(url)
+    assert await connection.run(add("counter")) == 1
+    await sentinels[0].stop()
+    for sentinel in sentinels[1:]:
+        sentinel.named = new
+
+    async def moved() -> bool:
+        return await connection.masters() == [f"127.0.0.1:{new.port}"]
+
+    await wait_until(moved, description="the new master to be used")
     await connection.close()
