@@ -65,6 +65,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=Plan.rate, help="jobs a second")
     parser.add_argument("--workers", type=int, default=Plan.workers, help="worker processes")
     parser.add_argument("--ttl", type=float, default=Plan.ttl, help="seconds, of leases and stakes")
+    parser.add_argument("--min-replicas", type=int, default=0, help="copies that each enqueue waits for")
     parser.add_argument("--only", default="", help="these disturbances, such as kill_worker,cut_connections")
     parser.add_argument("--kills", type=int, help="kill so many workers (TTL 1 s), and measure")
     parser.add_argument("--waits", type=int, help="so many rounds of jobs that wait for owners, and measure")
@@ -84,6 +85,7 @@ def main() -> int:
         workers=given.workers,
         ttl=given.ttl,
         seed=given.seed,
+        min_replicas=given.min_replicas,
         only=tuple(name for name in given.only.split(",") if name),
     )
     return asyncio.run(chaos(backends, plan))

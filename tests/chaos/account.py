@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from tests.chaos.journal import Journal, Life, Start
 from tests.chaos.pods import Pod
-from tests.chaos.scene import Disturbance, Kind
+from tests.chaos.scene import OF_REDIS, Disturbance, Kind
 from tests.support.census import Census
 
 BEFORE = 1.0
@@ -65,6 +65,8 @@ class Account:
         lost: Jobs that are gone although their enqueue was confirmed, outside of any window.
         failovers: What became of the enqueues that were confirmed around each.
         problems: What must not be, each a sentence.
+        recovery: Seconds, by what was recovered from.
+        recovery_beside: The same where Redis was away, too.
     """
 
     enqueued: int = 0
@@ -82,6 +84,7 @@ class Account:
     saves: int = 0
     problems: list[str] = field(default_factory=list[str])
     recovery: dict[Kind, list[float]] = field(default_factory=dict[Kind, list[float]])
+    recovery_beside: dict[Kind, list[float]] = field(default_factory=dict[Kind, list[float]])
 
     @property
     def good(self) -> bool:
@@ -99,6 +102,8 @@ class Accountant:
 
     Args:
         ttl: Seconds that stakes hold.
+        ended: When the run was over.
+        copied: Whether each confirmed enqueue was on a replica, so that none may go with a failover.
     """
 
     def __init__(
@@ -109,7 +114,9 @@ class Accountant:
         happened: Sequence[Disturbance],
         ttl: float,
         ended: float,
+        copied: bool = False,
     ) -> None:
+        self._copied = copied
         self._journal, self._happened, self._ttl, self._ended = journal, happened, ttl, ended
         self._pods: Mapping[str, Pod] = {pod.id: pod for pod in pods if pod.id}
         self._forgetful = [one for one in happened if one.may_lose]
@@ -148,7 +155,9 @@ class Accountant:
             reason, since = found
             reasons.append(reason)
             if isinstance(reason, Kind):
-                account.recovery.setdefault(reason, []).append(again.at - since)
+                both = self._redis_was_away(since, again.at)
+                recovery = account.recovery_beside if both else account.recovery
+                recovery.setdefault(reason, []).append(again.at - since)
         account.reasons.update(reasons)
         account.twice += len(life.starts) > 1
 
@@ -169,6 +178,13 @@ class Accountant:
             return Other.FORGOTTEN, before.at
         stood_still = self._stood_still(pod, before, again)
         return None if stood_still is None else (Other.STOOD_STILL, stood_still)
+
+    def _redis_was_away(self, since: float, until: float) -> bool:
+        """Whether it was, or has just been, in a span: then all renewals must first be on time again."""
+        return any(
+            one.kind in OF_REDIS and one.at < until and (one.until or self._ended) > since - 2 * self._ttl
+            for one in self._happened
+        )
 
     def _stood_still(self, pod: Pod | None, before: Start, again: Start) -> float | None:
         """Since when a worker stood still long enough to lose its stake, between two starts of a job."""
@@ -209,7 +225,9 @@ class Accountant:
         if failover is not None:
             window = account.failovers.setdefault(failover, Window())
             window.confirmed += 1
-            if not life.ended:
+            if not life.ended and self._copied:
+                account.lost.append(job)
+            elif not life.ended:
                 early = failover.at - life.accepted
                 (window.before if early > 0 else window.after).append(abs(early))
         elif not life.ended:

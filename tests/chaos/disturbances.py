@@ -73,7 +73,7 @@ async def block_loop(scene: Scene) -> Disturbance:
 async def cut_connections(scene: Scene) -> Disturbance:
     found = scene.begin(Kind.CUT)
     for _ in range(scene.chance.randint(1, 5)):
-        scene.backend.network.cut()
+        scene.backend.network.cut(scene.pods.pids)
         await asyncio.sleep(scene.chance.uniform(0.01, 0.5))
     found.until = time.time()
     return found
@@ -140,11 +140,15 @@ async def pause_redis(scene: Scene) -> Disturbance:
 
 async def cut_off_all(scene: Scene) -> Disturbance:
     found = scene.begin(Kind.ALL_CUT_OFF)
-    scene.backend.network.cut_off()
+    # Not replicas and sentinels: what those would do is another disturbance.
+    cut_off = scene.pods.pids
+    for pid in cut_off:
+        scene.backend.network.cut_off(pid)
     await asyncio.sleep(scene.around_the_ttl())
     if scene.chance.random() < 0.5:
-        scene.backend.network.cut()
-    scene.backend.network.heal()
+        scene.backend.network.cut(cut_off)
+    for pid in cut_off:
+        scene.backend.network.heal(pid)
     found.returned = found.until = time.time()
     return found
 

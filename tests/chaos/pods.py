@@ -105,6 +105,12 @@ class Pods:
         """Those that have started and are to live on."""
         return [pod for pod in self.all if pod.works]
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that live, the producer's too."""
+        children = [pod.child for pod in self.all] + ([] if self.producer is None else [self.producer])
+        return [child.pid for child in children if child.running]
+
     def by_id(self, worker: str) -> Pod | None:
         """The pod of a worker."""
         return next((pod for pod in self.all if pod.id == worker), None)

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from capelin import Priority
-from capelin.errors import CapelinError, EnqueueError
+from capelin.errors import CapelinError, EnqueueError, NotReplicated
 from capelin.jobs import Job
 from capelin.requests import JobRequest
 from tests.chaos.apps import duties, release_two
@@ -66,6 +66,10 @@ class Producer:
         except EnqueueError as error:
             self._ledger.note("refused", len(error.unsent), time.time(), type(error.causes[0]).__name__)
             jobs = error.enqueued
+        except NotReplicated as error:  # they exist; but nobody was told that they stay
+            self._ledger.note("refused", len(error.lacking), time.time(), type(error).__name__)
+            lacking = {job.id for job in error.lacking}
+            jobs = [job for job in error.jobs if job.id not in lacking]
         except CapelinError as error:
             self._ledger.note("refused", len(requests), time.time(), type(error).__name__)
             return

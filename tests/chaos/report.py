@@ -37,7 +37,7 @@ def seconds(values: Sequence[float]) -> list[str]:
 
 def report(results: Sequence[Result]) -> str:
     """Everything about some runs."""
-    parts = [_totals(results), _reasons(results), _failovers(results), _recovery(results)]
+    parts = [_totals(results), _times(results), _reasons(results), _failovers(results), _recovery(results)]
     for result in results:
         parts += [f"LOST on {result.backend}: {job}" for job in result.account.lost]
         parts += [f"PROBLEM on {result.backend}: {problem}" for problem in result.account.problems]
@@ -110,6 +110,15 @@ def _failovers(results: Sequence[Result]) -> str:
     return table([*heads, "gone, confirmed since by the old master"], rows)
 
 
+def _times(results: Sequence[Result]) -> str:
+    rows = [
+        [kind, *(str(sum(one.kind is kind for one in result.happened)) for result in results)]
+        for kind in Kind
+    ]
+    heads = ["how often", *(result.backend for result in results)]
+    return table(heads, [row for row in rows if set(row[1:]) != {"0"}])
+
+
 def _recovery(results: Sequence[Result]) -> str:
     rows: list[list[str]] = []
     for kind in Kind:
@@ -117,7 +126,8 @@ def _recovery(results: Sequence[Result]) -> str:
             times = sum(one.kind is kind for one in result.happened)
             if not times:
                 continue
-            values = result.account.recovery.get(kind, [])
-            measured = [WHAT[kind], *seconds(values)] if values and kind in WHAT else ["", "", "", ""]
-            rows.append([kind, result.backend, str(times), *measured])
+            account = result.account
+            found = [(WHAT.get(kind, ""), account.recovery.get(kind, []))]
+            found += [(f"{WHAT.get(kind)}, Redis being away, too", account.recovery_beside.get(kind, []))]
+            rows += [[kind, result.backend, str(times), what, *seconds(each)] for what, each in found if each]
     return table(["disturbance", "backend", "times", "measured", "of", "median", "worst"], rows)

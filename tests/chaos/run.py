@@ -41,6 +41,7 @@ class Plan:
         workers: Worker processes.
         ttl: Seconds, of leases and stakes.
         pause: The mean seconds between two disturbances.
+        min_replicas: Copies that an enqueue waits for; with them, a failover must not lose any.
         only: The names of disturbances that are played; empty for all.
     """
 
@@ -50,6 +51,7 @@ class Plan:
     ttl: float = 2.0
     pause: float = 1.5
     seed: int = 1
+    min_replicas: int = 0
     only: tuple[str, ...] = ()
 
 
@@ -72,7 +74,8 @@ class Run:
     ) -> None:
         self._backend, self._plan, self._say = backend, plan, say
         self._ledger = Ledger(folder / "ledger")
-        self._pods = Pods(processes, url=backend.url, ledger=self._ledger, ttl=plan.ttl)
+        copies = {"CAPELIN_MIN_REPLICAS": str(plan.min_replicas)}
+        self._pods = Pods(processes, url=backend.url, ledger=self._ledger, ttl=plan.ttl, settings=copies)
         self._chance = random.Random(plan.seed)  # noqa: S311 -- it is to be repeatable
         self._scene = Scene(
             backend=backend,
@@ -214,6 +217,7 @@ class Run:
             happened=scene.happened,
             ttl=self._plan.ttl,
             ended=time.time(),
+            copied=self._plan.min_replicas > 0,
         )
         account = accountant.make(census)
         account.problems += self._problems

@@ -29,6 +29,19 @@ class Kind(StrEnum):
     MASTER_PAUSED = "a master is paused until it is replaced"
 
 
+OF_REDIS = frozenset(
+    {
+        Kind.ALL_CUT_OFF,
+        Kind.REDIS_KILLED,
+        Kind.REDIS_PAUSED,
+        Kind.FAILOVER_ASKED,
+        Kind.MASTER_KILLED,
+        Kind.MASTER_PAUSED,
+    }
+)
+"""Those in which Redis is away: nobody is judged in them, and for a while after."""
+
+
 @dataclass(eq=False, kw_only=True)
 class Disturbance:
     """One disturbance that happened.

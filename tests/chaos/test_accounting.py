@@ -30,8 +30,11 @@ def account_of(
     *happened: Disturbance,
     pods: Iterable[Pod] = (),
     census: Census = DONE,
+    copied: bool = False,
 ) -> Account:
-    accountant = Accountant(journal_of(lines), pods=list(pods), happened=happened, ttl=2.0, ended=200.0)
+    accountant = Accountant(
+        journal_of(lines), pods=list(pods), happened=happened, ttl=2.0, ended=200.0, copied=copied
+    )
     return accountant.make(census)
 
 
@@ -74,6 +77,12 @@ def test_an_enqueue_that_a_replaced_master_confirmed_is_told_apart() -> None:
     failover = disturbed(Kind.MASTER_PAUSED, 98.0, 104.0, may_lose=True)
     account = account_of([ACCEPTED], failover)
     assert account.failovers[failover].after == pytest.approx([2.0])
+
+
+def test_an_enqueue_that_waited_for_a_replica_may_not_go_with_a_failover() -> None:
+    failover = disturbed(Kind.MASTER_KILLED, 100.3, 104.0, may_lose=True)
+    account = account_of([ACCEPTED], failover, copied=True)
+    assert (account.lost, account.gone, account.good) == ([JOB], 0, False)
 
 
 def test_a_failover_of_other_shards_explains_no_loss() -> None:
