@@ -9,6 +9,10 @@ EMBEDDED := $(VENV)/.installed-embedded
 # The demo needs far less than development does; but what is installed already need not be installed again.
 DEMO_READY := $(if $(wildcard $(DEV)),$(DEV),$(EMBEDDED))
 
+# Most tests wait for processes and timers, so two at a time take little more than half as long; each has servers of
+# its own. `make test PARALLEL=` runs one after another.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist worksteal
+
 # Folders that are checked, as far as they exist.
 SOURCES := $(wildcard capelin tests examples benchmarks)
 
@@ -22,7 +26,7 @@ demo: $(DEMO_READY)  ## watch workers share real work, and their leader die; nee
 	@$(BIN)/capelin demo
 
 test: $(DEV) redis-server  ## run every test; ARGS="tests/x.py -k name" for some
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 simulate: $(DEV)  ## play simulated fleets; SEEDS=10000 for many, ARGS="--seed 42 --shrink" for one
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) $(ARGS)

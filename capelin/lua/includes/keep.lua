@@ -12,9 +12,10 @@ local function cut(uid, until_, waited)
     redis.call('UNLINK', record(uid), failures(uid))
     redis.call('ZREM', finished, uid)
   else
-    redis.call('HDEL', record(uid), unpack(HEAVY))
-    if not waited then
-      redis.call('HDEL', record(uid), 'result', 'error')
+    if waited then
+      redis.call('HDEL', record(uid), unpack(HEAVY))
+    else
+      redis.call('HDEL', record(uid), 'result', 'error', unpack(HEAVY))
       redis.call('HSET', record(uid), 'cut', '1')
     end
     redis.call('UNLINK', failures(uid))
