@@ -246,11 +246,11 @@ class Sender:
     ) -> Unreachable | None:
         """Send batches until each is confirmed or refused; return why if the time is over before."""
         while batches:
-            calls = [self._call(batch, requests, common, touch=wish is not None) for batch in batches]
+            calls = (self._call(batch, requests, common, touch=wish is not None) for batch in batches)
             if wish is None:
-                replies = await self._connection.run_many(calls)
+                replies = await self._connection.run_in_turn(calls)
             else:
-                replies = await self._confirming.run_confirmed(calls, wish)
+                replies = await self._confirming.run_confirmed(list(calls), wish)
             again: list[_Batch] = []
             moved: list[_Batch] = []
             known = _Known(requests, results, moved)

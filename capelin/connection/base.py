@@ -1,7 +1,7 @@
 """`Connection`: what the rest of capelin sees of Redis, whichever kind it is."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from capelin.connection.books import Books, open_network
@@ -76,6 +76,27 @@ class Connection:
             sent again (`NOSCRIPT` after a `SCRIPT FLUSH`, slots that move).
         """
         return await self.begin(calls).replies() if calls else []
+
+    async def run_in_turn(self, calls: Iterable[Call[Any]]) -> list[Any]:
+        """Run scripts whose calls take time to make: each is on its way while the next is made.
+
+        Returns:
+            As `run_many`. With no open connection, and in a Cluster, they go out together when all are made.
+        """
+        network = self._open().network
+        under_way: list[Pipeline] = []
+        rest: list[Call[Any]] = []
+        for call in calls:
+            pipeline = None if rest else Pipeline(network, (call,), url=self.url)
+            if pipeline is None or not pipeline.sent:
+                rest.append(call)
+                continue
+            under_way.append(pipeline)
+            await asyncio.sleep(0)  # what a turn of the loop sends goes out at its end
+        replies: list[Any] = []
+        for pipeline in under_way:
+            replies += await pipeline.replies()
+        return [*replies, *await self.run_many(rest)]
 
     def begin(self, calls: Sequence[Call[Any]]) -> Pipeline:
         """Send scripts in one pipeline, at once if the connection is open.

@@ -28,6 +28,11 @@ class Pipeline:
         self._network, self._calls, self._url = network, calls, url
         self._begun = network.begin(calls)
 
+    @property
+    def sent(self) -> bool:
+        """Whether the calls are on their way."""
+        return self._begun is not None
+
     async def replies(self) -> list[Any]:
         """As `Connection.run_many`; to be awaited once."""
         begun, calls = self._begun, self._calls
