@@ -19,6 +19,8 @@ STYLES: Mapping[str, str] = {
     "scheduled": "cyan",
     "paused": "yellow",
     "gone": "red",
+    "quiet": "yellow",
+    "stopping": "yellow",
     "healthy": "green",
     "silent": "red",
     "active": "green",

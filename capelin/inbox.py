@@ -1,6 +1,7 @@
 """Control messages to one worker: a short stream that ends by itself, since a worker may be gone.
 
-Messages only hurry what renewals would bring anyway, so that one that is lost costs time and nothing else.
+Most messages only hurry what renewals would bring anyway, so that one that is lost costs time and nothing
+else. Orders of operators come no other way: who gives one looks whether it is carried out.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,6 +30,12 @@ class Kind(StrEnum):
     """The leader does not know what this worker's release declares: say it again."""
     PARKED = "parked"
     """A job was parked that this worker may be able to run; ``data["job"]`` is its id."""
+    QUIET = "quiet"
+    """Take nothing more, and finish what runs."""
+    RESUME = "resume"
+    """Take jobs again."""
+    STOP = "stop"
+    """End, as after a SIGTERM."""
 
 
 class Message(NamedTuple):

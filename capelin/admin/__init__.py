@@ -5,6 +5,7 @@
     shards      who owns what
     fleet       workers
     overview    queues, shards and workers from one look at each shard, for screens
+    orders      quiet, resume and stop, through a worker's inbox
     selecting   which jobs are meant: filters
     lanes       the places in which jobs are, and one order over all of them
     walking     walks over them, in bounded pages
@@ -30,8 +31,9 @@ from capelin.admin.dead import (
     replay,
     replay_all,
 )
-from capelin.admin.fleet import WorkerStanding, list_workers
+from capelin.admin.fleet import WorkerStanding, WorkerState, list_workers
 from capelin.admin.jobs import JobList, cancel_job, each_page, list_jobs, read_job, retry_job
+from capelin.admin.orders import NotObeyed, Order, find_worker, tell_worker
 from capelin.admin.overview import Overview, read_overview
 from capelin.admin.queues import QueueStanding, list_queues, pause_queue, resume_queue
 from capelin.admin.repairing import Repaired, cancel_jobs, repair_all, retry_jobs
@@ -61,7 +63,9 @@ __all__ = [
     "JobStory",
     "Kinship",
     "LeaderStanding",
+    "NotObeyed",
     "NotThere",
+    "Order",
     "Overview",
     "QueueStanding",
     "Relative",
@@ -73,6 +77,7 @@ __all__ = [
     "SingletonInfo",
     "SingletonState",
     "WorkerStanding",
+    "WorkerState",
     "add_schedule",
     "cancel_job",
     "cancel_jobs",
@@ -80,6 +85,7 @@ __all__ = [
     "count_matching",
     "dead_batches",
     "each_page",
+    "find_worker",
     "list_dead",
     "list_jobs",
     "list_queues",
@@ -106,4 +112,5 @@ __all__ = [
     "retry_job",
     "retry_jobs",
     "schedule_book",
+    "tell_worker",
 ]

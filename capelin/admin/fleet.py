@@ -1,8 +1,9 @@
 """Workers: who is in the fleet, what each runs and owns, and who died with jobs that are not back yet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from capelin.admin.access import Access
 from capelin.keys import ShardKeys
@@ -13,18 +14,30 @@ from capelin.workers.fleet import Member, read_members
 from capelin.workers.pulse import Pulse
 
 
+class WorkerState(StrEnum):
+    """What a worker does, as far as Redis knows."""
+
+    ALIVE = "alive"
+    """It takes jobs."""
+    QUIET = "quiet"
+    """It was told to take nothing more, and finishes what runs."""
+    STOPPING = "stopping"
+    """It has left the fleet and keeps its stakes: it shuts down, or drains a burst."""
+    GONE = "gone"
+    """It gives no sign of life; what it ran comes back by itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStanding:
     """How a worker stands.
 
     Attributes:
-        alive: Whether it is a member of the fleet that gave a sign of life in time. One that is not, and has
-            jobs running, shuts down, drains a burst, or died; if it died, its jobs come back when its stakes
-            end.
+        alive: Whether it is a member of the fleet that gave a sign of life in time.
+        state: What it does.
         app, host, pid, version: What it said of itself.
         started: When it joined, by its own clock.
         up_seconds: How long that is ago.
-        queues: The queues it serves.
+        queues: The queues it serves, or served until it was told to be quiet.
         slots: How many jobs it runs at a time.
         running: How many it runs, by queue.
         shards: The shards it owns, as ``queue:shard``.
@@ -39,6 +52,7 @@ class WorkerStanding:
 
     id: str
     alive: bool
+    state: WorkerState
     app: str = ""
     host: str = ""
     pid: int = 0
@@ -102,13 +116,14 @@ async def worker_standings(access: Access, surveys: Mapping[ShardKeys, Survey]) 
         WorkerStanding(
             id=member.id,
             alive=expires > now,
+            state=_state_of(member) if expires > now else WorkerState.GONE,
             app=member.app,
             host=member.host,
             pid=member.pid,
             version=member.version,
             started=moment(member.started),
             up_seconds=max(0, now - member.started) / 1000,
-            queues=member.queues,
+            queues=member.queues or member.queues_before,
             slots=member.slots,
             running=running.get(member.id, {}),
             shards=tuple(owned.get(member.id, ())),
@@ -121,9 +136,33 @@ async def worker_standings(access: Access, surveys: Mapping[ShardKeys, Survey]) 
         )
         for member, expires in sorted(fleet.values(), key=lambda known: (known[0].started, known[0].id))
     ]
-    others = [
-        WorkerStanding(id=worker, alive=False, running=jobs, shards=tuple(owned.get(worker, ())))
-        for worker, jobs in sorted(running.items())
-        if worker not in fleet
+    others = sorted(running.keys() - fleet.keys())
+    staked = await _with_stakes(access, surveys, others)
+    return known + [
+        WorkerStanding(
+            id=worker,
+            alive=False,
+            state=WorkerState.STOPPING if worker in staked else WorkerState.GONE,
+            running=running[worker],
+            shards=tuple(owned.get(worker, ())),
+        )
+        for worker in others
     ]
-    return known + others
+
+
+def _state_of(member: Member) -> WorkerState:
+    return WorkerState.QUIET if member.quiet else WorkerState.ALIVE
+
+
+async def _with_stakes(
+    access: Access, surveys: Mapping[ShardKeys, Survey], workers: Collection[str]
+) -> set[str]:
+    """Return those of these workers whose stakes hold where they have jobs running."""
+    shards = [shard for shard, found in surveys.items() if not found.running.keys().isdisjoint(workers)]
+    replies = await access.commands([("ZRANGE", shard.stakes, 0, -1, "WITHSCORES") for shard in shards])
+    return {
+        name.decode()
+        for shard, flat in zip(shards, replies, strict=True)
+        for name, until in zip(flat[::2], flat[1::2], strict=True)
+        if float(until) > surveys[shard].now
+    }.intersection(workers)

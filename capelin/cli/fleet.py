@@ -1,9 +1,10 @@
-"""``capelin workers``: who is in the fleet and what each does."""
+"""``capelin workers``: who is in the fleet and what each does; quiet, resume, stop."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capelin.cli import orders
 from capelin.cli.completing import worker_ids
 from capelin.cli.nouns import noun
 from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl
@@ -11,7 +12,7 @@ from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl
 if TYPE_CHECKING:
     from capelin.admin import WorkerStanding
 
-workers = noun("Workers: who is in the fleet, and what each does.")
+workers = noun("Workers: who is in the fleet, what each does; quiet, resume, stop.")
 
 Worker = Annotated[
     str,
@@ -118,5 +119,10 @@ def _lead(worker: "WorkerStanding") -> str:
     return "leads" if worker.leads else "stands" if worker.candidate and worker.alive else ""
 
 
+workers.command("quiet")(orders.quiet)
+workers.command("resume")(orders.resume)
+workers.command("stop")(orders.stop)
+
+
 def _state(worker: "WorkerStanding") -> str:
-    return "alive" if worker.alive else "gone"
+    return worker.state.value

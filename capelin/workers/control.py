@@ -1,6 +1,6 @@
 """What reaches a running worker from outside: its heartbeat's findings, and the messages of its inbox."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
@@ -28,6 +28,7 @@ class Control:
         shards: Every shard of the queues that the worker serves.
         poke: Has the heartbeat look at the fleet now.
         declare: Says again what the worker's release declares.
+        orders: What is done when an operator says so.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Control:
         shards: Sequence[ShardKeys],
         poke: Callable[[], None],
         declare: Callable[[], None],
+        orders: Mapping[inbox.Kind, Callable[[], None]],
     ) -> None:
         self._connection = connection
         self._keys = keys
@@ -58,6 +60,7 @@ class Control:
         self._shards = shards
         self._poke = poke
         self._declare = declare
+        self._orders = orders
 
     # The heartbeat's findings.
 
@@ -130,6 +133,10 @@ class Control:
             if message.kind == inbox.Kind.DECLARE:
                 self._declare()
                 return
+            if (order := self._order(message.kind)) is not None:
+                log.info("an operator gives an order", order=message.kind)
+                order()
+                return
             job = JobId.parse(message.data["job"])
             shard = self._keys.shard(job.queue, job.shard)
             if message.kind == inbox.Kind.PARKED:
@@ -138,3 +145,6 @@ class Control:
                 self.cancel_asked(shard, [job.uid])
         except (KeyError, InvalidJobId) as error:
             log.warning("a control message cannot be understood", kind=message.kind, error=str(error))
+
+    def _order(self, kind: str) -> Callable[[], None] | None:
+        return next((act for name, act in self._orders.items() if name == kind), None)

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from capelin.ids import new_uid
@@ -25,6 +25,9 @@ class Member:
         release: Digest of the schedules and singletons that its release declares; see ``scheduler.releases``.
         singletons: Those that it may host; none for a worker that does not stand for leases.
         candidate: Whether it may lead the scheduler.
+        quiet: It was told to take nothing more. Its ``queues`` are none then, so that nobody leaves a shard,
+            the lead or a singleton to it, members of older releases included.
+        queues_before: The queues that it served until then.
     """
 
     id: str
@@ -39,6 +42,12 @@ class Member:
     release: str = ""
     singletons: tuple[str, ...] = ()
     candidate: bool = False
+    quiet: bool = False
+    queues_before: tuple[str, ...] = ()
+
+    def quieted(self) -> "Member":
+        """The record of the same worker once it was told to be quiet."""
+        return replace(self, quiet=True, queues=(), queues_before=self.queues, singletons=(), candidate=False)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
@@ -50,7 +59,8 @@ class Member:
             raw: dict[str, Any] = json.loads(text)
             known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
             known["queues"] = tuple(known["queues"])
-            known["singletons"] = tuple(known.get("singletons", ()))
+            for listed in ("singletons", "queues_before"):
+                known[listed] = tuple(known.get(listed, ()))
             return cls(**known)
         except (ValueError, KeyError, TypeError):
             return None

@@ -41,6 +41,7 @@ _INTERVALS_UNTIL_SURE = 3
 EXIT_STALLED = 70
 SHUTDOWN = "shutdown"
 STALLED = "the event loop makes no progress"
+QUIET = "it was told to be quiet"
 """Why leases are given up."""
 
 
@@ -116,7 +117,7 @@ class Heartbeat:
         pulse: Callable[[], Pulse | None] = lambda: None,
     ) -> None:
         self._keys = keys
-        self._member = member
+        self._member = self._working = member
         self._limits = limits
         self._interval = interval
         self._stall_after = stall_after
@@ -150,6 +151,7 @@ class Heartbeat:
         self._turn = asyncio.Lock()
         self._gave_up = False
         self._leaving = False
+        self._stepped_back = False
         self._next_at = 0.0
         self._failures: list[Exception] = []
         self._part_away = False
@@ -158,6 +160,10 @@ class Heartbeat:
     def poke(self) -> None:
         """Do a round now. Call it on the heartbeat's own loop."""
         self._poke.set()
+
+    def be(self, *, quiet: bool) -> None:
+        """Serve nothing from the next round on, or serve again; can be said from any thread."""
+        self._member = self._working.quieted() if quiet else self._working
 
     async def run(self, connection: Connection) -> None:
         """Renew until cancelled."""
@@ -208,6 +214,7 @@ class Heartbeat:
 
     async def _round(self, connection: Connection) -> None:
         self.rounds += 1
+        quiet = self._member.quiet
         self._next_at = time.monotonic() + self._interval
         self._gave_up = stalled = self._stall.seconds > self._stall_after
         if stalled:
@@ -216,7 +223,11 @@ class Heartbeat:
         standing = not (stalled or self._leaving) and self._joins
         if standing:
             await self._settle_and_judge(connection)
-        await self._carry_passengers(connection, standing=standing)
+        if quiet and not self._stepped_back:
+            await self._passengers_give_up(connection, why=QUIET)
+            await self._tell_others(connection, {"quiet": self._member.id})
+        self._stepped_back = quiet
+        await self._carry_passengers(connection, standing=standing and not quiet)
 
     async def _settle_and_judge(self, connection: Connection) -> None:
         await self._settle_ownership(connection)
@@ -239,11 +250,7 @@ class Heartbeat:
         """Give up leases and the place in the fleet, at once; stakes stay, so that what runs is not run
         twice.
         """
-        for passenger in self._passengers:
-            try:
-                await passenger.give_up(connection, why=why)
-            except CapelinError as error:
-                log.warning("leases could not be given up; they end by themselves", error=str(error))
+        await self._passengers_give_up(connection, why=why)
         owned = self._ownership.shards
         if not owned and self._version == -1:
             return
@@ -262,8 +269,19 @@ class Heartbeat:
         _raise_first(await connection.run_many(calls))
         # Read anew: who joined since the last round is to take over, too.
         self.members = read_members(await connection.command("HGETALL", self._keys.fleet_members))
+        await self._tell_others(connection, {"left": self._member.id})
+
+    async def _passengers_give_up(self, connection: Connection, *, why: str) -> None:
+        for passenger in self._passengers:
+            try:
+                await passenger.give_up(connection, why=why)
+            except CapelinError as error:
+                log.warning("leases could not be given up; they end by themselves", error=str(error))
+
+    async def _tell_others(self, connection: Connection, news: Mapping[str, str | int]) -> None:
+        """Have the others look at the fleet."""
         others = [worker for worker in self.members if worker != self._member.id]
-        await inbox.post_many(connection, self._keys, others, inbox.Kind.FLEET, {"left": self._member.id})
+        await inbox.post_many(connection, self._keys, others, inbox.Kind.FLEET, news)
 
     async def leave(self, connection: Connection) -> None:
         """Shut down: give up everything that is not running, and judge nobody any more."""
@@ -400,8 +418,7 @@ class Heartbeat:
             self._ownership.lost(shard)
             self._post(self._listener.gave_up, shard)
         self._count_failures(await connection.run_many(calls))
-        others = [worker for worker in self.members if worker != self._member.id]
-        await inbox.post_many(connection, self._keys, others, inbox.Kind.FLEET, {"freed": len(shards)})
+        await self._tell_others(connection, {"freed": len(shards)})
 
     def _count_failures(self, replies: Sequence[object]) -> None:
         """A part of Redis may be away, a master or a slot that moves: what the others answered counts.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from capelin import inbox
 from capelin.clusters import seen_by
 from capelin.connection import Connection, connect
 from capelin.errors import ConfigurationError
@@ -171,6 +172,15 @@ class Worker:
         if self._failure is not None:
             raise self._failure
 
+    def _be_quiet(self, host: Host, *, quiet: bool) -> None:
+        """Take nothing more, and have others wait on its shards; or work again."""
+        if self._burst or self._stopping.is_set():
+            return
+        self.consumer.taking = not quiet
+        self.heartbeat.be(quiet=quiet)
+        host.poke()
+        self.consumer.ring()
+
     def _leads_now(self) -> bool:
         return self.leads()
 
@@ -209,6 +219,11 @@ class Worker:
             shards=shards,
             poke=host.poke,
             declare=standing.declare_again,
+            orders={
+                inbox.Kind.QUIET: partial(self._be_quiet, host, quiet=True),
+                inbox.Kind.RESUME: partial(self._be_quiet, host, quiet=False),
+                inbox.Kind.STOP: self.stop,
+            },
         )
         if self._stands and self._app.singletons:
             self.singletons = SingletonHost(
