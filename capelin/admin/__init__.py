@@ -2,6 +2,7 @@
 
     access      how they reach Redis, and which queues and shards there are
     queues      depth, age, pause and resume
+    draining    waiting until a queue has run empty
     shards      who owns what
     fleet       workers
     overview    queues, shards and workers from one look at each shard, for screens
@@ -31,6 +32,7 @@ from capelin.admin.dead import (
     replay,
     replay_all,
 )
+from capelin.admin.draining import CannotDrain, Drained, drain_queue
 from capelin.admin.fleet import WorkerStanding, WorkerState, list_workers
 from capelin.admin.jobs import JobList, cancel_job, each_page, list_jobs, read_job, retry_job
 from capelin.admin.orders import NotObeyed, Order, find_worker, tell_worker
@@ -51,14 +53,16 @@ from capelin.admin.selecting import WAITING, Selection, Sighting, named
 from capelin.admin.shards import ShardStanding, list_shards
 from capelin.admin.singletons import SingletonInfo, SingletonState, list_singletons, read_singleton
 from capelin.admin.story import JobStory, Kinship, Relative, read_story
-from capelin.admin.walking import count_matching, matching
+from capelin.admin.walking import count_matching, matching, until_none
 
 __all__ = [
     "OPERATOR",
     "WAITING",
     "Access",
+    "CannotDrain",
     "DeadJob",
     "DeadList",
+    "Drained",
     "JobList",
     "JobStory",
     "Kinship",
@@ -84,6 +88,7 @@ __all__ = [
     "count_dead",
     "count_matching",
     "dead_batches",
+    "drain_queue",
     "each_page",
     "find_worker",
     "list_dead",
@@ -113,4 +118,5 @@ __all__ = [
     "retry_jobs",
     "schedule_book",
     "tell_worker",
+    "until_none",
 ]

@@ -279,3 +279,25 @@ async def matching(
 async def count_matching(access: Access, wanted: Selection, *, until: int | None = None) -> int:
     """Count the jobs that ``matching`` gives."""
     return sum([len(found) async for found in matching(access, wanted, until=until)])
+
+
+async def until_none(
+    access: Access, wanted: Selection, *, until: int | None = None, batch: int = 200
+) -> AsyncGenerator[list[Sighting]]:
+    """Give all jobs that are meant as ``matching`` does, and again until a walk meets none that is new.
+
+    What is done to a job may bring another one to a place that the walk has passed: the end of a job lets its
+    follower go.
+    """
+    met: set[str] = set()
+    last = await access.clock() if until is None else until
+    while True:
+        new = 0
+        async for found in matching(access, wanted, until=last, batch=batch):
+            fresh = [seen for seen in found if seen.id not in met]
+            met.update(seen.id for seen in fresh)
+            new += len(fresh)
+            if fresh:
+                yield fresh
+        if new == 0:
+            return

@@ -191,11 +191,11 @@ def _work(
     wanted: "Selection",
     repair: "Callable[[Access, Sequence[Sighting]], Awaitable[Repaired]]",
 ) -> "Work[Sighting]":
-    from capelin.admin import count_matching, matching
+    from capelin.admin import count_matching, until_none
     from capelin.cli.repairs import Work
 
     def batches(access: "Access", until: int) -> "AsyncIterator[Sequence[Sighting]]":
-        return matching(access, wanted, until=until)
+        return until_none(access, wanted, until=until)
 
     return Work(
         order=f"{verb} {{}}",

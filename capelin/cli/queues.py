@@ -1,9 +1,10 @@
-"""``capelin queues``: depth, age, who serves them; pause and resume."""
+"""``capelin queues``: depth, age, who serves them; pause and resume, drain and purge."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capelin.cli import queues_empty
 from capelin.cli.completing import queue_names
 from capelin.cli.nouns import noun
 from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl
@@ -127,6 +128,10 @@ def resume(
 
     changed = ask(redis, prefix, lambda access: resume_queue(access, queue))
     _say(queue, "open", changed=changed, as_json=as_json, as_lines=as_lines)
+
+
+queues.command("drain")(queues_empty.drain)
+queues.command("purge")(queues_empty.purge)
 
 
 def _say(queue: str, state: str, *, changed: bool, as_json: bool, as_lines: bool) -> None:

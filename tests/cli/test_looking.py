@@ -137,7 +137,7 @@ def test_workers_show_who_is_alive_what_runs_and_who_died_with_jobs(
         tasks={"greet": "abc"},
     )
 
-    async def work() -> None:
+    async def work() -> str:
         job = await shop.greet.enqueue("Ada")
         connection = shop.app.client().connection
         await connection.command("HSET", keys.fleet_members, living.id, living.to_json())
@@ -159,8 +159,12 @@ def test_workers_show_who_is_alive_what_runs_and_who_died_with_jobs(
             )
         )
 
-    do(work)
+        return keys.shard("default", job.shard).stakes
+
+    stakes = do(work)
     assert run("workers").row("host-1-aaaa")[-1] == "alive"
+    assert run("workers").row("host-2-dead")[-1] == "stopping", "its stake holds: it has left, and runs a job"
+    redis_server.command("ZADD", stakes, 1, "host-2-dead")
     assert run("workers").row("host-2-dead")[-1] == "gone"
     first, second = run("workers", "--json").json
     assert (first["alive"], first["tasks"], first["running"]) == (True, {"greet": "abc"}, {})
