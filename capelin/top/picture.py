@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from capelin.admin import DeadJob, Overview
+from capelin.admin import DeadJob, Overview, WorkerState
 from capelin.errors import CapelinError
 from capelin.records import JobInfo
 from capelin.schedule_book import ScheduleInfo
@@ -82,7 +82,7 @@ class Picture:
             return "looking …"
         waiting, running = sum(one.waiting for one in found.queues), sum(one.running for one in found.queues)
         buried, alive = sum(one.dead for one in found.queues), sum(one.alive for one in found.workers)
-        gone = len(found.workers) - alive
+        gone = sum(one.state is WorkerState.GONE for one in found.workers)
         queues = f"{len(found.queues)} {'queue' if len(found.queues) == 1 else 'queues'}"
         workers = f"{alive} {'worker' if alive == 1 else 'workers'}{f', {gone} gone' if gone else ''}"
         return (

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from capelin.admin import DeadJob, Overview, QueueStanding, ShardStanding, WorkerStanding
+from capelin.admin import DeadJob, Overview, QueueStanding, ShardStanding, WorkerStanding, WorkerState
 from capelin.priority import Priority
 from capelin.records import JobInfo, JobStatus
 from capelin.schedule_book import ScheduleInfo, ScheduleStatus
@@ -117,11 +117,15 @@ def workers(overview: Overview) -> Grid:
     )
 
 
+_STATES = {WorkerState.QUIET: "quiet", WorkerState.STOPPING: "stops", WorkerState.GONE: "gone"}
+
+
 def _worker(worker: WorkerStanding) -> Row:
     running = sum(worker.running.values())
     late = (worker.loop_lag or 0) > LATE_LOOP
-    state = "gone" if not worker.alive else "leads" if worker.leads else "works" if running else "idle"
-    mood = Mood.BAD if not worker.alive or late else Mood.GOOD if running else Mood.PLAIN
+    busy = "leads" if worker.leads else "works" if running else "idle"
+    state = _STATES.get(worker.state, busy)
+    mood = Mood.BAD if worker.state is WorkerState.GONE or late else Mood.GOOD if running else Mood.PLAIN
     jobs = ", ".join(f"{jobs} of {queue}" for queue, jobs in worker.running.items())
     return Row(
         key=worker.id,

@@ -15,6 +15,7 @@ from capelin.admin import (
     Relative,
     ShardStanding,
     WorkerStanding,
+    WorkerState,
 )
 from capelin.errors import Unreachable
 from capelin.records import FailedStart, JobError, JobInfo, JobStatus
@@ -115,6 +116,7 @@ def test_a_worker_shows_load_lag_and_memory_and_one_that_is_gone_is_bad() -> Non
     alive = WorkerStanding(
         id="w1",
         alive=True,
+        state=WorkerState.ALIVE,
         app="shop:app",
         slots=40,
         running={"emails": 20, "reports": 10},
@@ -124,8 +126,8 @@ def test_a_worker_shows_load_lag_and_memory_and_one_that_is_gone_is_bad() -> Non
         memory=64 * 1024**2,
         up_seconds=7200.0,
     )
-    late = WorkerStanding(id="w2", alive=True, slots=1, loop_lag=2.5)
-    gone = WorkerStanding(id="w3", alive=False, running={"emails": 1})
+    late = WorkerStanding(id="w2", alive=True, state=WorkerState.ALIVE, slots=1, loop_lag=2.5)
+    gone = WorkerStanding(id="w3", alive=False, state=WorkerState.GONE, running={"emails": 1})
     grid = views.workers(Overview(now=MS, workers=(alive, late, gone)))
     first, second, third = rows(grid)
     assert first | {"QUEUES": ""} == {
@@ -190,7 +192,16 @@ def everything() -> dict[View, Grid]:
             queue(LONG, waiting=many, waiting_by_priority={"normal": many, "low": many}, oldest_seconds=1e9),
         ),
         shards=(shard(queue=LONG, owner=LONG, waiting=many, dead=many),),
-        workers=(WorkerStanding(id=LONG, alive=True, slots=9999, running={LONG: 9999}, queues=(LONG,)),),
+        workers=(
+            WorkerStanding(
+                id=LONG,
+                alive=True,
+                state=WorkerState.ALIVE,
+                slots=9999,
+                running={LONG: 9999},
+                queues=(LONG,),
+            ),
+        ),
     )
     schedule = ScheduleInfo(
         name=LONG, app=LONG, source="code", status=ScheduleStatus.UNREADABLE, when=LONG, task=LONG
