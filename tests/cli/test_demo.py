@@ -3,18 +3,22 @@
 import os
 import re
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from capelin.admin import Access
+from capelin.demo import run
 from capelin.demo.files import library_files, make_failing_files
 from capelin.demo.measure import measure_file
-from capelin.demo.outcome import Kill
+from capelin.demo.outcome import Kill, Outcome, read_outcome
 from capelin.demo.screen import Screen
 from capelin.demo.ticked import report_ticks
 from capelin.demo.ticking import Pulse, account
+from capelin.ids import JobId
 from capelin.keys import Keys
 from capelin.records import JobInfo, JobStatus, read_info
 from capelin.requests import JobRequest
@@ -79,6 +83,26 @@ def test_every_file_and_every_tick_is_accounted_for_though_the_leader_dies(
     assert all(len(line) <= COLUMNS for line in demo.lines), said
     gone(relatives)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+async def test_a_file_of_which_nothing_is_recorded_is_named_and_the_status_is_not_0(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAPELIN_CLI_REDIS_URL", "")  # so that what the demo sets is forgotten after it
+
+    async def of_a_redis_that_lost_one(access: Access, jobs: Mapping[Path, str], **rest: Any) -> Outcome:
+        lost = JobId.parse(list(jobs.values())[3])
+        await access.connection.command("DEL", access.keys.shard(lost.queue, lost.shard).job(lost.uid))
+        return await read_outcome(access, jobs, **rest)
+
+    monkeypatch.setattr(run, "read_outcome", of_a_redis_that_lost_one)
+
+    assert await run.run_demo(files=30) == 1
+    said = capsys.readouterr().out
+    assert "1 missing, 0 recorded twice" in said
+    assert "no record" in said
+    assert "Every file accounted for" not in said
 
 
 def entry(**state: Any) -> Entry:
