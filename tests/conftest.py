@@ -68,6 +68,12 @@ def _need_redis_server() -> None:
     pytest.skip("redis-server is not installed: `make test` installs it on Debian as root")
 
 
+@pytest.fixture
+def redis_binary() -> None:
+    """For tests that start servers themselves: skipped, or failed in CI, where there is no redis-server."""
+    _need_redis_server()
+
+
 def leaks_of(servers: list[RedisServer]) -> list[str]:
     """The leaks of those servers that can be asked."""
     leaks: list[str] = []

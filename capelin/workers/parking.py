@@ -41,6 +41,12 @@ class Parking:
         self._unpark = unpark
         self._to_tell: dict[tuple[ShardKeys, ParkedRow], None] = {}
         self._telling: asyncio.Task[None] | None = None
+        self._lamented: set[tuple[str, ParkedRow]] = set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was found has been told."""
+        return self._telling is None
 
     def parked(self, start: Start, refused_by: str) -> None:
         """A job was parked here.
@@ -85,10 +91,9 @@ class Parking:
             able = [member.id for member in members.values() if _can_run(member, shard, row)]
             if able:
                 told.setdefault(random.choice(able), {})[shard] = None  # noqa: S311 -- any will do
+                self._lamented.discard((shard.queue, row))
             else:
-                log.info(
-                    "no worker can run what is parked", shard=str(shard), task=row.task, members=len(members)
-                )
+                self._lament(shard, row, len(members))
         for worker, shards in told.items():
             for shard in shards:
                 if worker == self._worker:
@@ -97,6 +102,18 @@ class Parking:
                     # Any id in the shard will do: what is asked for is whatever is parked there.
                     data = {"job": shard.job_id("parked")}
                     await inbox.post(self._connection, self._keys, worker, inbox.Kind.PARKED, data)
+
+    def _lament(self, shard: ShardKeys, row: ParkedRow, members: int) -> None:
+        """Say once, not at each look, that nobody can run these: they may be parked for a day."""
+        if (shard.queue, row) not in self._lamented:
+            self._lamented.add((shard.queue, row))
+            log.warning(
+                "no worker can run what is parked; deploy one that can",
+                queue=shard.queue,
+                task=row.task,
+                why="its arguments are of another signature" if row.refused_by else "unknown task",
+                members=members,
+            )
 
 
 def _can_run(member: Member, shard: ShardKeys, row: ParkedRow) -> bool:

@@ -47,8 +47,10 @@ def gone(relatives: list[psutil.Process]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [os.environ["PATH"], NO_REDIS_SERVER], ids=["redis-server", "fakeredis"])
 def test_every_file_and_every_tick_is_accounted_for_though_the_leader_dies(
-    processes: Processes, tmp_path: Path, path: str
+    processes: Processes, tmp_path: Path, path: str, request: pytest.FixtureRequest
 ) -> None:
+    if path != NO_REDIS_SERVER:
+        request.getfixturevalue("redis_binary")
     env = {"PATH": path, "TMPDIR": str(tmp_path), "COLUMNS": str(COLUMNS)}
     demo = processes.capelin("demo", "--files", str(FILES), env=env)
     demo.wait_for_line_sync("half way", timeout=120)

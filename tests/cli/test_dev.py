@@ -55,8 +55,10 @@ def started(dev: ChildProcess, count: int) -> None:
 
 @pytest.mark.parametrize("path", [os.environ["PATH"], NO_REDIS_SERVER], ids=["redis-server", "fakeredis"])
 def test_a_redis_is_started_at_the_very_url_if_none_answers(
-    processes: Processes, tmp_path: Path, path: str
+    processes: Processes, tmp_path: Path, path: str, request: pytest.FixtureRequest
 ) -> None:
+    if path != NO_REDIS_SERVER:
+        request.getfixturevalue("redis_binary")
     write(tmp_path, "one")
     url = f"redis://localhost:{free_port()}/3"
     env = {"CAPELIN_REDIS_URL": url, "PATH": path}

@@ -87,6 +87,7 @@ def test_every_page_of_a_large_database_is_looked_at(redis_server: RedisServer) 
         assert len(find_leaks(redis)) == 1_500
 
 
+@pytest.mark.usefixtures("redis_binary")
 def test_the_fixture_fails_a_test_that_leaks_and_only_that(
     pytester: pytest.Pytester, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

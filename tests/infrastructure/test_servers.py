@@ -61,11 +61,13 @@ def test_a_full_server_refuses_writes(own_redis: OwnRedis) -> None:
         fill()
 
 
+@pytest.mark.usefixtures("redis_binary")
 def test_a_server_with_a_wrong_option_fails_at_once_with_its_own_words() -> None:
     with pytest.raises(ServerDiedError), RedisServer(config={"no-such-option": "1"}):
         pass
 
 
+@pytest.mark.usefixtures("redis_binary")
 def test_a_stopped_server_leaves_no_folder_and_no_process() -> None:
     server = RedisServer().start()
     pid = server.pid
@@ -81,6 +83,7 @@ def test_the_shared_server_is_empty_for_each_test(redis_server: RedisServer) -> 
     assert redis_server.keys() == set()
 
 
+@pytest.mark.usefixtures("redis_binary")
 def test_a_server_dies_with_a_test_run_that_is_killed() -> None:
     program = """
 from tests.support.servers import RedisServer

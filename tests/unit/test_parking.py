@@ -1,0 +1,65 @@
+"""What is said of parked jobs that nobody can run: once, not at each look."""
+
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
+
+import pytest
+import structlog
+
+from capelin.connection import Connection, connect
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import ParkedRow
+from capelin.workers.fleet import Member
+from capelin.workers.parking import Parking
+from tests.support.waiting import wait_until
+
+KEYS = Keys()
+SHARDS = [KEYS.shard("emails", number) for number in range(3)]
+UNKNOWN = ParkedRow("email.send", "d1", "")
+NEWER = ParkedRow("email.send", "d2", "d1")
+
+
+@pytest.fixture
+async def connection(memory_url: str) -> AsyncIterator[Connection]:
+    connection = connect(memory_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.leaves_keys(reason="a membership that no worker keeps up")
+async def test_that_nobody_can_run_them_is_said_once_until_somebody_can(connection: Connection) -> None:
+    asked: list[ShardKeys] = []
+    looks = 0
+    parking = Parking(connection, KEYS, worker="w1", unpark=asked.append)
+
+    async def look(*rows: ParkedRow) -> None:
+        """Find the same in every shard, as an owner does each time it trims them."""
+        nonlocal looks
+        before = len(asked)
+        for shard in SHARDS:
+            parking.found(shard, rows)
+        looks += 1
+        await wait_until(lambda: parking.idle, description=f"look {looks} to be over")
+        assert len(asked) in {before, before + len(SHARDS)}
+
+    with structlog.testing.capture_logs() as lines:
+        await look(UNKNOWN)
+        await look(UNKNOWN)
+        assert told(lines) == [("email.send", "unknown task")]
+        await look(UNKNOWN, NEWER)
+        assert told(lines)[1:] == [("email.send", "its arguments are of another signature")]
+
+        member = Member(
+            id="w1", app="a", host="h", pid=1, version="", started=0, queues=("emails",), slots=1,
+            tasks={"email.send": "d1"},
+        )  # fmt: skip
+        await connection.command("HSET", KEYS.fleet_members, "w1", member.to_json())
+        await look(UNKNOWN)
+        assert asked == SHARDS
+        await connection.command("DEL", KEYS.fleet_members)
+        await look(UNKNOWN)
+        assert told(lines)[2:] == [("email.send", "unknown task")]
+
+
+def told(lines: list[MutableMapping[str, Any]]) -> list[tuple[str, str]]:
+    return [(line["task"], line["why"]) for line in lines if line["event"].startswith("no worker can run")]
