@@ -1,5 +1,6 @@
 """The part of an app that connects: its bindings, and which of them holds here."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ from capelin.errors import SyncInAsync
 from capelin.keys import Keys
 from capelin.names import check_name
 from capelin.settings import Settings
+from capelin.tracer import Tracer
 
 T = TypeVar("T")
 
@@ -37,6 +39,8 @@ class Bound:
         self._prefix = None if prefix is None else check_name("prefix", prefix)
         self._own: dict[str, Binding] = {}
         self._others: list[Binding] = []
+        self._tracer: Tracer | None = None
+        self._asked_for_tracer = False
 
     @property
     def url(self) -> str:
@@ -61,6 +65,22 @@ class Bound:
     @check_round_trip.setter
     def check_round_trip(self, check: bool) -> None:
         self._binding.check_round_trip = check
+
+    @property
+    def tracer(self) -> Tracer | None:
+        """What traces it: ``capelin.tracing.instrument`` or ``CAPELIN_TRACING`` ask for it. None: nothing."""
+        if not self._asked_for_tracer:
+            self._asked_for_tracer = True
+            if self.settings.tracing:
+                self._tracer = self._new_tracer()
+        return self._tracer
+
+    @tracer.setter
+    def tracer(self, tracer: Tracer) -> None:
+        self._tracer, self._asked_for_tracer = tracer, True
+
+    @abstractmethod
+    def _new_tracer(self) -> Tracer: ...
 
     def client(self) -> Client:
         """Return the running event loop's client; opened when first used.

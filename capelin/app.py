@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from typing_extensions import TypeVar as DefaultTypeVar
+from typing_extensions import override
 
 from capelin._app_schedules import AppSchedules
 from capelin._bound import Bound
@@ -33,6 +34,7 @@ from capelin.resources import Lifespan, ResourceSlot
 from capelin.settings import Settings
 from capelin.singletons import SingletonRegistry
 from capelin.tasks import AppTasks, Task, Tasks
+from capelin.tracer import Tracer
 
 if TYPE_CHECKING:
     from capelin.testing import Testing
@@ -209,6 +211,8 @@ class Capelin(AppTasks, Bound, AppSchedules, Generic[Resources]):
         Example:
             jobs = await app.enqueue([send.job("a@b.c"), send.job("d@e.f")])
         """
+        if self.tracer is not None:
+            return await self._enqueue_traced(self.tracer, requests)
         if is_request(requests):
             placed = await self.client().enqueue_one(requests)
             if isinstance(placed, Placed) and placed.lack is None:
@@ -299,6 +303,22 @@ class Capelin(AppTasks, Bound, AppSchedules, Generic[Resources]):
         return f"<Capelin {self.name}: {len(self.registry)} tasks>"
 
     # Inside.
+
+    async def _enqueue_traced(self, tracer: Tracer, requests: Any) -> Any:
+        given = [requests] if is_request(requests) else checked(requests)
+        if not given:
+            return []
+        with tracer.sending(given) as sending:
+            placed = await self.client().enqueue(sending.requests)
+            jobs = handles(self, sending.requests, placed)
+            sending.made(jobs)
+        return jobs[0] if is_request(requests) else jobs
+
+    @override
+    def _new_tracer(self) -> Tracer:
+        from capelin.tracing import Tracing
+
+        return Tracing(self)
 
     def result_reader(self, task: str) -> ReadResult | None:
         """Return what reads the results of a task, if this process knows the task."""

@@ -105,7 +105,8 @@ class Settings(BaseSettings):
         default=False, description="whether a lower priority waits until no higher one does"
     )
 
-    # Logs
+    # Logs and traces
+    tracing: bool = Field(default=False, description="whether OpenTelemetry's spans are made (extra `otel`)")
     log_level: Literal["debug", "info", "warning", "error", "critical"] = Field(
         default="info", description="what is less is not logged"
     )

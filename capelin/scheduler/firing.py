@@ -35,6 +35,7 @@ from capelin.scheduler.planning import Plan, plan
 from capelin.schedules import Schedule
 from capelin.settings import Settings
 from capelin.timetable import Entry, Intent, ScheduleState, Timetable
+from capelin.tracer import Tracer
 
 log = structlog.get_logger("capelin.scheduler")
 
@@ -67,11 +68,20 @@ class Firing:
         settings: Times and limits.
         owner: The leader's worker id.
         clock: Redis's clock.
+        tracer: Traces the ticks, if anybody does.
     """
 
     def __init__(
-        self, connection: Connection, keys: Keys, settings: Settings, *, owner: str, clock: RedisClock
+        self,
+        connection: Connection,
+        keys: Keys,
+        settings: Settings,
+        *,
+        owner: str,
+        clock: RedisClock,
+        tracer: Tracer | None = None,
     ) -> None:
+        self._tracer = tracer
         self._connection, self._keys, self._owner, self._clock = connection, keys, owner, clock
         self._timetable = Timetable(connection, keys)
         self._queues = Queues(connection, keys, settings)
@@ -341,9 +351,10 @@ class Firing:
         if past:
             origin["past"] = " ".join(past)
         described = schedule.described
-        row = Rows(lambda task: described.get(task, ("", ""))).row(
-            schedule.job_of(intent.tick), job.uid, origin
-        )
+        request = schedule.job_of(intent.tick)
+        if self._tracer is not None and not stop.only_asked:
+            request = self._tracer.fired(schedule.name, request)
+        row = Rows(lambda task: described.get(task, ("", ""))).row(request, job.uid, origin)
         most, layout = self._most_waiting, self._queues.known.get(job.queue)
         return enqueue(
             self._keys.shard(job.queue, stop.shard),

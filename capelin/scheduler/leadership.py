@@ -20,6 +20,7 @@ from capelin.scheduler.firing import Deposed, Firing
 from capelin.scheduler.leases import Holding, Leases
 from capelin.scheduler.releases import Releases
 from capelin.settings import Settings
+from capelin.tracer import Tracer
 
 if TYPE_CHECKING:
     from capelin.workers.fleet import Member
@@ -36,10 +37,11 @@ class Leadership:
         keys: The namespace.
         settings: Times and limits.
         owner: The worker's id.
+        tracer: Traces the ticks that it fires, if anybody does.
     """
 
-    def __init__(self, keys: Keys, settings: Settings, *, owner: str) -> None:
-        self._keys, self._settings, self._owner = keys, settings, owner
+    def __init__(self, keys: Keys, settings: Settings, *, owner: str, tracer: Tracer | None = None) -> None:
+        self._keys, self._settings, self._owner, self._tracer = keys, settings, owner, tracer
         self._leases = Leases(keys, owner=owner, ttl=int(settings.lease_ttl * 1000))
         self._members: dict[str, tuple[str, str]] = {}
         self._changed = asyncio.Event()
@@ -105,7 +107,14 @@ class Leadership:
 
     async def _fire(self, connection: Connection) -> None:
         """Lead for as long as the lease can be trusted."""
-        firing = Firing(connection, self._keys, self._settings, owner=self._owner, clock=RedisClock())
+        firing = Firing(
+            connection,
+            self._keys,
+            self._settings,
+            owner=self._owner,
+            clock=RedisClock(),
+            tracer=self._tracer,
+        )
         releases = Releases(connection, self._keys, owner=self._owner)
         backoff = Backoff(first=0.05, most=1.0)
         while (held := self.holding()) is not None:

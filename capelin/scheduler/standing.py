@@ -39,7 +39,7 @@ class Standing:
     ) -> None:
         self._connection, self._keys = connection, app.keys
         self.declaration = Declaration.of(app.name, app.declared_schedules(), app.singletons)
-        self.leadership = Leadership(app.keys, settings, owner=worker)
+        self.leadership = Leadership(app.keys, settings, owner=worker, tracer=app.tracer)
         self._telling: set[asyncio.Task[None]] = set()
 
     async def declare(self) -> None:

@@ -99,6 +99,7 @@ async def drain(
         report=report,
         max_result_bytes=settings.max_payload_bytes,
         base_context=base_context,
+        tracer=app.tracer,
     )
     await consumer.drain(shards)
     return consumer.begun

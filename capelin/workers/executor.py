@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -25,6 +25,7 @@ from capelin.middleware import Middleware, compose
 from capelin.narrow import is_mapping
 from capelin.options import EffectiveOptions, TaskOptions
 from capelin.tasks import Task
+from capelin.tracer import Tracer
 from capelin.workers import outcomes
 from capelin.workers.processes import ProcessPool
 from capelin.workers.running import Start, Stop
@@ -32,6 +33,7 @@ from capelin.workers.slots import Slots
 
 log = structlog.get_logger("capelin.worker")
 
+R = TypeVar("R")
 Ended = Callable[[Start, OutcomeRow | None], None]
 Report = Callable[[Start, float, str], Awaitable[None]]
 
@@ -46,6 +48,7 @@ class Executor:
         report: Writes the progress of a start.
         max_result_bytes: A larger result is refused.
         clock: Seconds since the epoch, for what a retry policy asks.
+        tracer: Traces each start, if anybody does.
     """
 
     def __init__(
@@ -63,7 +66,11 @@ class Executor:
         base_context: Context | None = None,
         is_leader: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
+        tracer: Tracer | None = None,
     ) -> None:
+        if tracer is not None:
+            middleware = (tracer.around, *middleware)
+            ended, abandon = _told(tracer.ended, ended), _told(tracer.abandoned, abandon)
         self._tasks = tasks
         self.defaults = defaults
         self._worker = worker
@@ -298,6 +305,17 @@ class _Job:
         if made is None:
             made = self._context = self._executor.context_of(self)
         return made
+
+
+def _told(tell: Callable[[Start, R], None], then: Callable[[Start, R], None]) -> Callable[[Start, R], None]:
+    def both(start: Start, row: R) -> None:
+        try:
+            tell(start, row)
+        except Exception:
+            log.exception("a span could not be ended", job=start.job_id)
+        then(start, row)
+
+    return both
 
 
 def _deadline(timeout: float) -> datetime:

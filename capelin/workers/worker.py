@@ -310,6 +310,7 @@ class Worker:
             max_result_bytes=self.settings.max_payload_bytes,
             base_context=copy_context(),
             is_leader=self._leads_now,
+            tracer=self._app.tracer,
         )
         return consumer
 

@@ -233,7 +233,8 @@ class State:
             }
             args = json.dumps([[told], {}], separators=(",", ":"))
             child = f"{uid}-f{job.get('token', 0)}"
-            self.add_child(uid, self.kin_of(uid), child, Asked(task, digest, args, priority, "", {}))
+            told_with = {"headers": job["headers"]} if "headers" in job else {}
+            self.add_child(uid, self.kin_of(uid), child, Asked(task, digest, args, priority, "", told_with))
 
     def note_failure(self, uid: str, attempt: int, failure: str) -> None:
         job = self.jobs[uid]

@@ -1,12 +1,17 @@
 -- include: free, total
 -- bury: a job ends in the DLQ. `on_failure` is told by a job added here, in the same script, under an id made from the
 -- parent's id and token, so that no crash can lose or double it. The job has its place before anything that can fail.
-local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'args', 'attempt', 'crashes', 'token', 'layout' }
+local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'args', 'attempt', 'crashes', 'token', 'layout',
+  'headers' }
 -- What a job is told of another must be JSON, whatever stands in the record of a torn one.
 local function number(text) return tonumber(text or 0) or 0 end
 local MAY_BE_RUBBISH = { torn = true, InvalidArguments = true }
 local function args_of(text, reason)
   if not text or (MAY_BE_RUBBISH[reason] and not pcall(cjson.decode, text)) then return '[[],{}]' end
+  return text
+end
+local function headers_of(text, reason)
+  if not text or (MAY_BE_RUBBISH[reason] and not pcall(cjson.decode, text)) then return nil end
   return text
 end
 local function bury(uid, reason, failure)
@@ -22,7 +27,8 @@ local function bury(uid, reason, failure)
     local args = '[[{"job_id":' .. cjson.encode(job_id(uid)) .. ',"task":' .. cjson.encode(j[1] or '?') .. ',"args":'
       .. args_of(j[7], reason) .. ',"attempt":' .. number(j[8]) .. ',"crashes":' .. number(j[9]) .. ',"reason":'
       .. cjson.encode(reason) .. ',"error":' .. failure .. '}],{}]'
-    add_child(uid, kin_of(uid), uid .. '-f' .. number(j[10]), told[1], told[2], args, told[3] or '', '', {})
+    add_child(uid, kin_of(uid), uid .. '-f' .. number(j[10]), told[1], told[2], args, told[3] or '', '',
+      { headers = headers_of(j[12], reason) })
   end
 end
 local function note_failure(uid, token, attempt, crashes, worker, started, failure)
