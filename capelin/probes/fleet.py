@@ -18,7 +18,7 @@ from capelin.priority import STREAMS
 from capelin.schedule_book import ScheduleBook, ScheduleInfo
 
 _MOST_NAMES: Final = 200
-"""Schedules, and singletons, that have labels of their own."""
+"""Queues, schedules and singletons, of each, that have labels of their own."""
 _CODE: Final = "code"
 _SKIPS: Final = ("stale", "missed", "overlap")
 
@@ -33,17 +33,27 @@ async def fleet_figures(access: Access) -> Figures:
     surveys = await access.surveys()
     now = await access.clock()
     alive = [member for member, expires in (await read_fleet(access)).values() if expires > now]
-    by_queue: dict[str, list[Survey]] = {}
+    labels = _labels_of({shard.queue for shard in surveys})
+    by_label: dict[str, list[Survey]] = {}
     for shard, found in surveys.items():
-        by_queue.setdefault(shard.queue, []).append(found)
-    for queue, standing in by_queue.items():
-        _add_queue(figures, queue, standing)
-        workers = sum(queue in member.queues for member in alive)
-        figures.add(catalog.WORKERS, (queue,), workers)
+        by_label.setdefault(labels[shard.queue], []).append(found)
+    for label, standing in by_label.items():
+        _add_queue(figures, label, standing)
+        workers = sum(any(labels.get(queue) == label for queue in member.queues) for member in alive)
+        figures.add(catalog.WORKERS, (label,), workers)
     book = ScheduleBook(access.connection, access.keys, access.settings)
     _add_schedules(figures, await book.ls())
     _add_singletons(figures, await list_singletons(access))
     return figures
+
+
+def _labels_of(queues: Iterable[str]) -> Mapping[str, str]:
+    """Return the label of each queue.
+
+    There may be one for each customer: the first by name have labels of their own, so that which ones do
+    does not change from scrape to scrape; the others share one.
+    """
+    return {queue: queue if place < _MOST_NAMES else OTHER for place, queue in enumerate(sorted(queues))}
 
 
 def _add_queue(figures: Figures, queue: str, surveys: list[Survey]) -> None:

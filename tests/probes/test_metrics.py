@@ -157,6 +157,18 @@ async def _older(figure: Any, than: float = 0.3) -> bool:
     return bool(await figure(catalog.OLDEST, "q") > than)
 
 
+async def test_a_queue_for_each_customer_does_not_make_a_label_for_each(redis_url: str) -> None:
+    async with (
+        Capelin(redis_url, name="client", settings=Settings(shards=1)) as app,
+        open_access(redis_url, prefix="capelin", settings=Settings()) as access,
+    ):
+        names = [f"customer-{number:03}" for number in range(205)]
+        await app.enqueue([app.task_named("t", queue=name).job() for name in names])
+        depth = (await fleet_figures(access)).values[catalog.DEPTH.name]
+        waiting = {queue: jobs for (queue, priority), jobs in depth.items() if priority == "normal"}
+        assert waiting == {**dict.fromkeys(names[:200], 1), "other": 5}
+
+
 # Names.
 
 
