@@ -38,6 +38,10 @@ Ended = Callable[[Start, OutcomeRow | None], None]
 Report = Callable[[Start, float, str], Awaitable[None]]
 
 
+def _ignore(_: BaseException) -> None:
+    """For those who drain: what was raised is raised to them."""
+
+
 class Executor:
     """Runs the starts of one worker.
 
@@ -45,6 +49,7 @@ class Executor:
         tasks: Tasks by name and alias.
         ended: Told once of each start's end, with the row to record, or None if it is not ours any more.
         abandon: Told of an outcome for a start whose thread goes on.
+        died: Told that the end of a start could not even be noted: nobody would ever record it.
         report: Writes the progress of a start.
         max_result_bytes: A larger result is refused.
         clock: Seconds since the epoch, for what a retry policy asks.
@@ -61,6 +66,7 @@ class Executor:
         ended: Ended,
         abandon: Callable[[Start, OutcomeRow], None],
         report: Report,
+        died: Callable[[BaseException], None] = _ignore,
         middleware: Sequence[Middleware] = (),
         max_result_bytes: int = 1024 * 1024,
         base_context: Context | None = None,
@@ -77,6 +83,7 @@ class Executor:
         self._slots = slots
         self._ended = ended
         self._abandon = abandon
+        self._died = died
         self._report = report
         self._max_result_bytes = max_result_bytes
         self._base_context = base_context
@@ -183,7 +190,14 @@ class Executor:
         except BaseException as error:  # noqa: BLE001 -- SystemExit in a task ends the attempt, not the worker
             row = self._failed(job, error)
         finally:
+            self._end(start, row)
+
+    def _end(self, start: Start, row: OutcomeRow | None) -> None:
+        try:
             self._ended(start, row)
+        except BaseException as error:  # no memory, or a bug: its stake would be kept for ever
+            self._died(error)
+            raise
 
     async def _within(self, timeout: float, job: "_Job") -> Any:
         limit = asyncio.timeout(timeout)
@@ -256,7 +270,7 @@ class Executor:
         finally:
             if timer is not None:
                 timer.cancel()
-            self._ended(start, row)
+            self._end(start, row)
 
     def _leave_alone(self, job: "_Job", timeout: float) -> None:
         start = job.start

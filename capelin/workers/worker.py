@@ -307,6 +307,7 @@ class Worker:
             abandon=consumer.abandon,
             middleware=self._app.middleware,
             report=report,
+            died=self._died,
             max_result_bytes=self.settings.max_payload_bytes,
             base_context=copy_context(),
             is_leader=self._leads_now,
@@ -348,6 +349,7 @@ class Worker:
             ownership=self.ownership,
             running=self.running,
             uncertain=consumer.uncertain,
+            asking=consumer.asking,
             listener=self.control,
             post=_poster(),
             progressed=lambda: self._ticker.progressed,
@@ -398,9 +400,9 @@ class Worker:
                 self._died(error)
 
     def _died(self, error: BaseException) -> None:
-        log.critical("a part of the worker died; the worker ends", exc_info=error)
         self._failure = self._failure or error
-        self._stopping.set()
+        self._stopping.set()  # first of all: where there is no memory, telling of it may fail
+        log.critical("a part of the worker died; the worker ends", exc_info=error)
 
 
 def _why_ended(service: "asyncio.Task[None]") -> BaseException | None:

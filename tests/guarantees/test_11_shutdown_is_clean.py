@@ -4,6 +4,7 @@ SIGTERM stops taking, gives up leases at once, lets jobs finish within the grace
 back. None of it counts as an attempt or as a crash. A second SIGTERM is immediate and still loses nothing.
 """
 
+import asyncio
 import random
 import threading
 import time
@@ -13,10 +14,15 @@ import pytest
 
 from capelin import Capelin
 from capelin.jobs import Job
+from capelin.lua import OutcomeRow
+from capelin.records import JobStatus
+from capelin.workers.running import Start
+from capelin.workers.worker import Worker
 from tests.guarantees.apps import recording
 from tests.guarantees.fleet import SHARDS, Fleet, Process
+from tests.support.ledger import Ledger, noting_starts
 from tests.support.waiting import wait_until
-from tests.support.workers import RunningWorker
+from tests.support.workers import QUICK, RunningWorker
 
 LONG = 30.0
 """Seconds: no lease and no stake ends within a test; nothing but a clean goodbye moves shards and jobs."""
@@ -132,6 +138,34 @@ async def on_both_queues(fleet: Fleet, name: str, grace: float = 25) -> Process:
 async def starts(fleet: Fleet, some: int) -> None:
     """Return once there have been so many starts."""
     await wait_until(lambda: len(fleet.starts()) >= some, description=f"{some} starts")
+
+
+async def test_a_worker_that_cannot_note_the_end_of_a_job_ends_and_hands_it_back(
+    redis_url: str, ledger: Ledger, running_worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What it cannot note it would never record, and keep from everybody: as after a job that took all memory.
+    async with Capelin(redis_url, middleware=[noting_starts(ledger)]) as app:
+        app.include(recording.tasks)
+        worker = Worker(app, settings=QUICK)
+        running = asyncio.create_task(worker.run())
+        await worker.started.wait()
+        recorder = worker.consumer.recorder
+        add = recorder.add
+        adding = iter([MemoryError("there is none left")])
+
+        def add_but_once(start: Start, row: OutcomeRow) -> None:
+            for error in adding:
+                raise error
+            add(start, row)
+
+        monkeypatch.setattr(recorder, "add", add_but_once)
+        job = await app.enqueue(recording.quick.job(1))
+        with pytest.raises(MemoryError):
+            await running
+        assert await job.status() is JobStatus.QUEUED
+        await running_worker(app)
+        assert await job.result(timeout=10) == 1
+        assert ledger.starts() == {(job.id, 1): 1, (job.id, 2): 1}
 
 
 async def test_a_worker_that_can_start_no_thread_any_more_ends(
