@@ -102,6 +102,7 @@ class Consumer:
         self.ready = Ready(queue_weights)
         self.executor: Executes | None = None
         self.uncertain: deque[ShardKeys] = deque()
+        self.asking: dict[ShardKeys, int] = {}  # takes on their way; the heartbeat reads it
         self.to_unpark: dict[ShardKeys, None] = {}
         self._known_tasks: list[KnownTask] = list(known_tasks)
         self._meter = meter
@@ -286,14 +287,21 @@ class Consumer:
         turn.end()
 
     def _ask(self, visits: Iterable[Visit]) -> None:
+        asking = self.asking
         for visit in visits:
             self._asked += visit.count
+            asking[visit.shard] = asking.get(visit.shard, 0) + 1
         if self._asked:
             self._settled.clear()
 
     def _answered(self, visits: Iterable[Visit]) -> None:
+        asking = self.asking
         for visit in visits:
             self._asked -= visit.count
+            if asking[visit.shard] > 1:
+                asking[visit.shard] -= 1
+            else:
+                del asking[visit.shard]
             self._slots.redeem(visit.shard.queue, visit.count)
         if not self._asked:
             self._settled.set()

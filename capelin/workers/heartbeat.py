@@ -87,6 +87,7 @@ class Heartbeat:
         progressed: When the worker's event loop last made progress (``time.monotonic``).
         free_slots: How many more jobs the worker could run.
         uncertain: Shards of takes that were not answered; the consumer appends, the heartbeat removes.
+        asking: Shards of takes that are on their way: their replies may wait for a loop that is blocked.
         joins: Whether the worker is a member of the fleet; one that only drains what is there keeps its
             stakes and no more.
         passengers: What else lives on it.
@@ -107,6 +108,7 @@ class Heartbeat:
         ownership: Ownership,
         running: Running,
         uncertain: "deque[ShardKeys]",
+        asking: Mapping[ShardKeys, int],
         listener: Listener,
         post: Callable[..., None],
         progressed: Callable[[], float],
@@ -127,6 +129,7 @@ class Heartbeat:
         self._running = running
         self._listener = listener
         self._post = post
+        self._asking = asking
         self._free_slots = free_slots
         self._joins = joins
         self._passengers = passengers
@@ -301,7 +304,8 @@ class Heartbeat:
 
     async def _renew(self, connection: Connection, *, stalled: bool) -> None:
         running = self._running.by_shard()
-        shards = list(dict.fromkeys([*self._ownership.shards, *running, *self._reconciliation.shards()]))
+        unread = [*self._reconciliation.shards(), *list(self._asking)]
+        shards = list(dict.fromkeys([*self._ownership.shards, *running, *unread]))
         calls: list[Call[Any]] = []
         member = self._joins and not stalled and not self._leaving
         if member:

@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+import capelin.lua
 from capelin import Capelin, Tasks
 from capelin.keys import shard_of
 from capelin.lua.loader import load
 from capelin.settings import Settings
+from tests.guarantees.fleet import key_of
 from tests.support.census import take_census
 from tests.support.ledger import Ledger, noting_starts
 from tests.support.proxy import Fault, RedisProxy, mentions
+from tests.support.resp import texts
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.workers import LocalWorker, RunningWorker
@@ -99,7 +102,7 @@ async def test_a_late_reply_finds_its_starts_adopted(world: World, logged: Logge
     enqueuing = asyncio.create_task(
         world.client.enqueue([note.options(shard_key="x").job(number) for number in range(JOBS)])
     )
-    while not (consumer.asked and delivered(world.server)):  # noqa: ASYNC110 -- every turn of the loop counts
+    while not (consumer.asked and delivered(world.server, shard_of("x", SHARDS))):  # noqa: ASYNC110 -- every turn of the loop counts
         await asyncio.sleep(0)
     assert consumer.begun == 0
     # The reply of a take is on its way to this event loop, which is blocked; the heartbeat's thread is not.
@@ -111,9 +114,36 @@ async def test_a_late_reply_finds_its_starts_adopted(world: World, logged: Logge
     assert take_census(world.server).misplaced == []
 
 
-def delivered(server: RedisServer) -> bool:
+async def test_a_stolen_take_keeps_its_stake_while_its_reply_waits_for_a_blocked_loop(world: World) -> None:
+    worker, keys = world.worker.worker, world.client.keys
+    # A member that is there and does nothing: half of the shards are its own.
+    member = worker.heartbeat.members[worker.id].to_json().replace(worker.id, "idle")
+    beat = capelin.lua.fleet_beat(keys, worker="idle", member=member, ttl=600_000, free=0, judge_until=0)
+    await world.client.client().connection.run(beat)
+    await wait_until(
+        lambda: len(worker.ownership.shards) < SHARDS, description="it to own some of the shards"
+    )
+    shard = min({*range(SHARDS)} - {owned.shard for owned in worker.ownership.shards})
+
+    begun = worker.consumer.begun
+    enqueuing = asyncio.create_task(world.client.enqueue(note.options(shard_key=key_of(shard)).job(1)))
+    while not (worker.consumer.asked and delivered(world.server, shard)):  # noqa: ASYNC110 -- as above
+        await asyncio.sleep(0)
+    assert worker.consumer.begun == begun
+    time.sleep(1.5 * TTL)  # noqa: ASYNC251 -- the thief's reply is there, and its event loop is blocked
+    with world.server.connect() as redis:
+        seconds, micros = texts(redis("TIME"))
+        stake = redis("ZSCORE", keys.shard("default", shard).stakes, worker.id)
+    now = int(seconds) * 1000 + int(micros) // 1000
+    assert int(str(stake)) > now, "its stake has ended: others run the job, too"
+    job = await enqueuing
+    assert await job.result(timeout=10) == 1
+    assert world.ledger.starts() == {(job.id, 1): 1}
+
+
+def delivered(server: RedisServer, shard: int) -> bool:
     """Whether the take that is on its way delivers the jobs; blocks the event loop until that is certain."""
-    stream = f"capelin:{{default:{shard_of('x', SHARDS)}}}:stream:normal"
+    stream = f"capelin:{{default:{shard}}}:stream:normal"
     with server.connect() as redis:
         for _ in range(200):
             waiting, started = redis("XLEN", stream), redis("EVAL", PENDING, 1, stream)
