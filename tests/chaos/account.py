@@ -20,6 +20,8 @@ BEFORE = 1.0
 """Seconds before a failover in which a write may not have reached the replica yet."""
 AFTER = 1.0
 """Seconds after it in which one who did not know of it may still have written to the old master."""
+_READS_WITHIN = 5.0
+"""Seconds after a disturbance within which a worker has begun what had been delivered to it."""
 TAKES_STAKES = frozenset({Kind.KILLED, Kind.PAUSED, Kind.STARVED, Kind.HUNGRY, Kind.CUT_OFF})
 """Those that may end a living worker's stake. A blocked event loop must not, nor an outage of Redis."""
 
@@ -155,9 +157,9 @@ class Accountant:
             reason, since = found
             reasons.append(reason)
             if isinstance(reason, Kind):
-                both = self._redis_was_away(since, again.at)
+                both = self._redis_was_away(min(since, again.at), again.at)
                 recovery = account.recovery_beside if both else account.recovery
-                recovery.setdefault(reason, []).append(again.at - since)
+                recovery.setdefault(reason, []).append(max(0.0, again.at - since))
         account.reasons.update(reasons)
         account.twice += len(life.starts) > 1
 
@@ -170,7 +172,7 @@ class Accountant:
             return Other.ASKED, before.failed
         for one in self._happened:
             if one.kind in TAKES_STAKES and before.worker in one.workers and _between(before, one, again):
-                return one.kind, max(one.at, before.at)
+                return one.kind, one.at if again.at < before.at else max(one.at, before.at)
         pod = self._pods.get(before.worker)
         if pod is not None and pod.told is not None and pod.told <= again.at:
             return Other.HANDED_BACK, pod.told
@@ -189,7 +191,7 @@ class Accountant:
     def _stood_still(self, pod: Pod | None, before: Start, again: Start) -> float | None:
         """Since when a worker stood still long enough to lose its stake, between two starts of a job."""
         for since, until in self._journal.still.get(pod.child.pid, []) if pod is not None else []:
-            if until - since > self._ttl / 3 and since < again.at and until > before.at:
+            if until - since > self._ttl / 3 and since < again.at and until > min(before.at, again.at):
                 return since
         return None
 
@@ -286,4 +288,8 @@ def _between(before: Start, one: Disturbance, again: Start) -> bool:
     That the task had returned does not count: what was not recorded died with its worker. Nor how long ago
     the disturbance was over: that a stake has ended is seen somewhat later.
     """
-    return one.at < again.at and before.at <= (again.at if one.until is None else one.until)
+    over = again.at if one.until is None else one.until
+    if again.at < before.at:
+        # The job was taken and not yet begun: its worker read the delivery when it could, and was too late.
+        return one.at < again.at and before.at < over + _READS_WITHIN
+    return one.at < again.at and before.at <= over

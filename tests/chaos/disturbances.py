@@ -73,7 +73,7 @@ async def block_loop(scene: Scene) -> Disturbance:
 async def cut_connections(scene: Scene) -> Disturbance:
     found = scene.begin(Kind.CUT)
     for _ in range(scene.chance.randint(1, 5)):
-        scene.backend.network.cut(scene.pods.pids)
+        scene.backend.network.cut(scene.pods.names)
         await asyncio.sleep(scene.chance.uniform(0.01, 0.5))
     found.until = time.time()
     return found
@@ -82,11 +82,11 @@ async def cut_connections(scene: Scene) -> Disturbance:
 async def cut_off_worker(scene: Scene) -> Disturbance:
     pod = scene.victim()
     found = scene.begin(Kind.CUT_OFF, pod)
-    scene.backend.network.cut_off(pod.child.pid)
+    scene.backend.network.cut_off(pod.child.name)
     await asyncio.sleep(scene.around_the_ttl())
     if scene.chance.random() < 0.5:  # some partitions end with what was on its way, and some without
-        scene.backend.network.cut([pod.child.pid])
-    scene.backend.network.heal(pod.child.pid)
+        scene.backend.network.cut([pod.child.name])
+    scene.backend.network.heal(pod.child.name)
     found.until = time.time()
     return found
 
@@ -141,14 +141,14 @@ async def pause_redis(scene: Scene) -> Disturbance:
 async def cut_off_all(scene: Scene) -> Disturbance:
     found = scene.begin(Kind.ALL_CUT_OFF)
     # Not replicas and sentinels: what those would do is another disturbance.
-    cut_off = scene.pods.pids
-    for pid in cut_off:
-        scene.backend.network.cut_off(pid)
+    cut_off = scene.pods.names
+    for name in cut_off:
+        scene.backend.network.cut_off(name)
     await asyncio.sleep(scene.around_the_ttl())
     if scene.chance.random() < 0.5:
         scene.backend.network.cut(cut_off)
-    for pid in cut_off:
-        scene.backend.network.heal(pid)
+    for name in cut_off:
+        scene.backend.network.heal(name)
     found.returned = found.until = time.time()
     return found
 

@@ -35,7 +35,7 @@ class Life:
 
     Attributes:
         accepted: When its enqueue was confirmed; None if it never was.
-        starts: In the order of time.
+        starts: In the order of their tokens.
     """
 
     accepted: float | None = None
@@ -130,7 +130,8 @@ def journal_of(lines: Iterable[str]) -> Journal:  # noqa: C901, PLR0912 -- one k
             case _:
                 raise ValueError(f"the ledger has a line that nobody writes: {line!r}")
     for life in journal.lives.values():
-        life.starts.sort(key=lambda start: start.at)
+        # A take whose reply was read late begins after those that followed it.
+        life.starts.sort(key=lambda start: (start.token, start.at))
     return journal
 
 

@@ -1,46 +1,52 @@
 """The network between workers and Redis: relays that can cut connections, and cut off single processes.
 
 Each Redis server stands behind a relay with a port of its own, and tells clients that port. A relay passes
-bytes on and understands none of them. Whose connection one is follows from who holds its socket, which the
-system knows; so a Cluster or a Sentinel, which tell everybody the same addresses, can be cut off from one
-worker alone.
+bytes on and understands none of them but one word: the name that a client gives itself when it connects. So a
+single worker can be cut off from a Cluster or a Sentinel, which tell everybody the same addresses.
 """
 
 import asyncio
 import contextlib
+import re
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
-
-import psutil
 
 from tests.support.ports import LOOPBACK, free_port
 
 T = TypeVar("T")
 _CHUNK = 65_536
-
-
-def sockets_of(pid: int) -> set[int]:
-    """The local ports of a process's connections; none if it is gone."""
-    with contextlib.suppress(psutil.Error):
-        return {found.laddr.port for found in psutil.Process(pid).net_connections("tcp")}
-    return set()
+_NAME = re.compile(rb"SETNAME\r\n\$\d+\r\n([^\r]+)")
 
 
 class _Link:
     """One connection through a relay."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-        self.peer: int = writer.get_extra_info("peername")[1]
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, passes: Callable[[str], bool]
+    ) -> None:
+        self._reader, self._writer, self._passes = reader, writer, passes
+        self.name = ""
         self.passing = asyncio.Event()
         self._upstream: asyncio.StreamWriter | None = None
 
+    def sort(self) -> None:
+        """Let pass, or hold back, as the network says."""
+        if self._passes(self.name):
+            self.passing.set()
+        else:
+            self.passing.clear()
+
     async def run(self, target: int) -> None:
         try:
+            first = await self._reader.read(_CHUNK)
+            if found := _NAME.search(first):
+                self.name = found[1].decode()
+            self.sort()
             await self.passing.wait()
             reader, self._upstream = await asyncio.open_connection(LOOPBACK, target)
+            self._upstream.write(first)
             pumps = [
                 asyncio.ensure_future(self._pump(self._reader, self._upstream)),
                 asyncio.ensure_future(self._pump(reader, self._writer)),
@@ -78,7 +84,7 @@ class Network:
     Example:
         with Network() as network:
             port = network.before(server.port)
-            network.cut_off(worker.pid)
+            network.cut_off(worker.name)
             network.heal()
     """
 
@@ -88,24 +94,24 @@ class Network:
         self._links: dict[_Link, asyncio.Task[None]] = {}
         self._servers: list[asyncio.Server] = []
         # The network's loop alone touches these.
-        self._away: set[int] = set()
+        self._away: set[str] = set()
         self._all_away = False
 
     def before(self, target: int) -> int:
         """A new relay before a server's port; returns the relay's."""
         return self._call(self._listen(target))
 
-    def cut(self, pids: Iterable[int] | None = None) -> int:
-        """Drop the connections of some processes, or all; returns how many."""
-        return self._call(self._cut(None if pids is None else set(pids)))
+    def cut(self, names: Collection[str] | None = None) -> int:
+        """Drop the connections of some clients, or all; returns how many."""
+        return self._call(self._cut(names))
 
-    def cut_off(self, pid: int | None = None) -> None:
-        """Pass nothing from or to a process any more, or anybody; its connections stay open."""
-        self._call(self._cut_off(pid))
+    def cut_off(self, name: str | None = None) -> None:
+        """Pass nothing from or to a client any more, or anybody; its connections stay open."""
+        self._call(self._cut_off(name))
 
-    def heal(self, pid: int | None = None) -> None:
+    def heal(self, name: str | None = None) -> None:
         """End `cut_off`: what was held back flows."""
-        self._call(self._heal(pid))
+        self._call(self._heal(name))
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=30)
@@ -120,13 +126,11 @@ class Network:
 
     def _serving(self, target: int) -> Callable[..., Coroutine[Any, Any, None]]:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            link = _Link(reader, writer)
+            link = _Link(reader, writer, passes=self._passes)
             task = asyncio.current_task()
             if task is None:
                 raise RuntimeError("connections are served by tasks")
             self._links[link] = task
-            if not (self._all_away or link.peer in self._held_ports()):
-                link.passing.set()
             try:
                 with contextlib.suppress(asyncio.CancelledError):
                     await link.run(target)
@@ -135,39 +139,34 @@ class Network:
 
         return serve
 
-    def _held_ports(self) -> set[int]:
-        return set[int]().union(*(sockets_of(pid) for pid in self._away))
+    def _passes(self, name: str) -> bool:
+        return not (self._all_away or name in self._away)
 
-    async def _cut(self, pids: set[int] | None) -> int:
-        ports = None if pids is None else set[int]().union(*(sockets_of(pid) for pid in pids))
-        chosen = [link for link in self._links if ports is None or link.peer in ports]
+    async def _cut(self, names: Collection[str] | None) -> int:
+        chosen = [link for link in self._links if names is None or link.name in names]
         for link in chosen:
             link.abort()
             self._links[link].cancel()
         return len(chosen)
 
-    async def _cut_off(self, pid: int | None) -> None:
-        if pid is None:
+    async def _cut_off(self, name: str | None) -> None:
+        if name is None:
             self._all_away = True
         else:
-            self._away.add(pid)
+            self._away.add(name)
         self._sort()
 
-    async def _heal(self, pid: int | None) -> None:
-        if pid is None:
+    async def _heal(self, name: str | None) -> None:
+        if name is None:
             self._all_away = False
             self._away.clear()
         else:
-            self._away.discard(pid)
+            self._away.discard(name)
         self._sort()
 
     def _sort(self) -> None:
-        held = self._held_ports()
         for link in self._links:
-            if self._all_away or link.peer in held:
-                link.passing.clear()
-            else:
-                link.passing.set()
+            link.sort()
 
     async def _close(self) -> None:
         for server in self._servers:

@@ -87,7 +87,6 @@ class Pods:
         self._processes, self._url, self._ledger = processes, url, ledger
         self._words = tuple(words)
         self._env = ledger.env | {
-            "CAPELIN_REDIS_URL": url,
             "CAPELIN_LEASE_TTL": str(ttl),
             "CAPELIN_GRACE": str(GRACE),
             # The same job may well be hit more often here than any job is in a year.
@@ -106,10 +105,14 @@ class Pods:
         return [pod for pod in self.all if pod.works]
 
     @property
-    def pids(self) -> list[int]:
-        """The processes that live, the producer's too."""
+    def names(self) -> list[str]:
+        """How the processes that live name themselves to Redis, the producer too."""
         children = [pod.child for pod in self.all] + ([] if self.producer is None else [self.producer])
-        return [child.pid for child in children if child.running]
+        return [child.name for child in children if child.running]
+
+    def _named(self, name: str) -> str:
+        """The URL for a process that names itself so."""
+        return f"{self._url}?client_name={name}"
 
     def by_id(self, worker: str) -> Pod | None:
         """The pod of a worker."""
@@ -118,7 +121,9 @@ class Pods:
     def launch(self, release: Release) -> Pod:
         """Start a worker without waiting for it."""
         words = self._words or ("-c", "30", "--threads", "4")
-        child = self._processes.worker(release, *words, redis_url=self._url, env=self._env)
+        # `Processes` names its workers so.
+        name = f"worker-{len(self._processes.children)}"
+        child = self._processes.worker(release, *words, redis_url=self._named(name), env=self._env)
         pod = Pod(child=child, release=release)
         self.all.append(pod)
         return pod
@@ -137,6 +142,7 @@ class Pods:
     def start_producer(self, *, rate: float, seed: int) -> None:
         """Let a producer begin; a new one enqueues other jobs."""
         self._producers += 1
+        name = f"producer-{self._producers}"
         self.producer = self._processes.python(
             "-m",
             "tests.chaos.producer",
@@ -144,8 +150,8 @@ class Pods:
             str(rate),
             "--seed",
             str(seed + self._producers),
-            env=self._env,
-            name=f"producer-{self._producers}",
+            env=self._env | {"CAPELIN_REDIS_URL": self._named(name)},
+            name=name,
         )
 
     def block_loop(self, pod: Pod, seconds: float) -> None:

@@ -173,3 +173,12 @@ def test_two_saves_of_one_number_are_a_problem() -> None:
 def test_a_ledger_with_an_alien_line_is_refused() -> None:
     with pytest.raises(ValueError, match="nobody writes"):
         journal_of(["what is this"])
+
+
+def test_a_start_that_a_paused_worker_began_too_late_is_explained_by_the_pause() -> None:
+    late = [f"start {JOB} 1 {A} 106.8 quick -", f"end {JOB} 1 {A} 106.8"]
+    assert account_of([ACCEPTED, *AGAIN, *late], disturbed(Kind.PAUSED, 102, 106.7, A)).reasons == {
+        Kind.PAUSED: 1
+    }
+    assert account_of([ACCEPTED, *AGAIN, *late], disturbed(Kind.PAUSED, 102, 106.7, B)).problems
+    assert account_of([ACCEPTED, *AGAIN, *late]).problems
