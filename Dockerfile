@@ -3,11 +3,11 @@ FROM python:3.11-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY capelin ./capelin
-RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[uvloop]'
+RUN pip wheel --no-cache-dir --wheel-dir /wheels '.[top,uvloop]'
 
 FROM python:3.11-slim
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links /wheels 'capelin[uvloop]' \
+    pip install --no-cache-dir --no-index --find-links /wheels 'capelin[top,uvloop]' \
     && useradd --system --uid 10001 --no-create-home capelin
 # The working directory is importable: an app copied or mounted here is found by `capelin worker <module>:<app>`.
 WORKDIR /app

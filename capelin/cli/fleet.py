@@ -102,6 +102,8 @@ def show(
                 "running",
                 ", ".join(f"{count} of {queue}" for queue, count in one.running.items()) or "nothing",
             ),
+            ("event loop", _lag(one.loop_lag)),
+            ("memory", None if one.memory is None else f"{one.memory / 1024**2:.0f} MB"),
             ("owns", ", ".join(one.shards) or "no shard"),
             ("tasks", ", ".join(sorted(one.tasks))),
         ],
@@ -113,6 +115,10 @@ _LEADS = {
     "stands": "stands for it",
     "": "does not stand for it",
 }
+
+
+def _lag(seconds: float | None) -> str | None:
+    return None if seconds is None else f"late by {seconds * 1000:.0f} ms at most, in the last 15 s"
 
 
 def _lead(worker: "WorkerStanding") -> str:

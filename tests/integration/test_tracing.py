@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from tenacity import stop_after_attempt, wait_fixed
 
-from capelin import Capelin, FailedJob, Reject, RetryPolicy, Snooze, current_job
+from capelin import Capelin, FailedJob, JobContext, Reject, RetryPolicy, Snooze, current_job
+from capelin.context import running
 from capelin.errors import EnqueueError, JobFailed
 from capelin.settings import Settings
 from capelin.tracing import instrument
@@ -325,3 +326,18 @@ def test_without_its_extra_it_says_how_to_install_it() -> None:
         check=True,
     )
     assert "pip install 'capelin[otel]'" in ran.stdout
+
+
+async def test_what_a_process_task_enqueues_is_a_child_of_the_enqueue_that_it_comes_from(
+    traced: Traced,
+) -> None:
+    # Its child process has no span of its own, and knows the job by its headers alone.
+    job = await traced.app.task_named("fine", queue="work").enqueue()
+    headers = (await job.info()).headers
+    here = JobContext(
+        id=job.id, task="fine", queue="work", shard=0, attempt=1, token=1, worker_id="w", headers=headers
+    )
+    with running(here):
+        await traced.app.task_named("leaf", queue="work").enqueue()
+    [first], [second] = traced.of("fine", SpanKind.PRODUCER), traced.of("leaf", SpanKind.PRODUCER)
+    assert parent_of(second) == id_of(first)
