@@ -1,5 +1,7 @@
 """`capelin top`, driven key by key in this process, on a real Redis; what the screen shows is read back."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -8,11 +10,13 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
+from typing_extensions import override
 
 from capelin import Capelin, Reject
-from capelin.admin import open_access
+from capelin.admin import Access, JobStory, open_access
 from capelin.records import JobStatus
 from capelin.settings import Settings
+from capelin.top import line
 from capelin.top.line import Line
 from capelin.top.screen import TopApp
 from tests.conftest import OwnRedis
@@ -323,3 +327,49 @@ async def test_a_look_costs_the_same_however_long_the_backlog_is(
     await app.enqueue([send.job("a@b.c") for _ in range(4000)])
     many = await cost()
     assert many < 2 * few
+
+
+async def test_a_redis_that_hangs_is_said_to_after_a_while_and_survived(
+    own_redis: OwnRedis, make_app: Callable[[str], Capelin[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "PATIENCE", 0.5)  # shorter than the connection's own patience
+    server = own_redis()
+    async with make_app(server.url) as app, watching(server.url) as top:
+        await app.task_named("send", queue="emails").enqueue("a@b.c")
+        await top.until("1 queue: 1 wait")
+        server.pause()
+        await top.until("ago: Redis has not answered within 0.5 s", "1 queue: 1 wait")
+        server.resume()
+        await top.until("capelin top redis://", "1 queue: 1 wait")
+
+
+async def test_an_answer_that_comes_when_its_screen_was_left_harms_nothing(redis_url: str) -> None:
+    class SlowLine(Line):
+        """Answers about jobs when it is let."""
+
+        def __init__(self, access: Access) -> None:
+            super().__init__(access)
+            self.asked, self.answer = asyncio.Event(), asyncio.Event()
+
+        @override
+        async def job(self, job_id: str) -> JobStory:
+            self.asked.set()
+            with contextlib.suppress(asyncio.CancelledError):  # it had been answered at that very moment
+                await self.answer.wait()
+            return await super().job(job_id)
+
+    async with Capelin(redis_url, name="client") as client:
+        job = await client.task_named("send", queue="emails").enqueue("a@b.c")
+    async with open_access(redis_url, prefix="capelin", settings=Settings()) as access:
+        slow = SlowLine(access)
+        app = TopApp(slow, every=EVERY)
+        async with app.run_test(size=(COLUMNS, LINES)) as pilot:
+            top = Driver(pilot, app)
+            await top.press(JOBS)
+            await top.until(job.id)
+            await top.press("enter")
+            await asyncio.wait_for(slow.asked.wait(), 10)
+            await top.press("escape")
+            slow.answer.set()
+            await top.looks(2)
+            await top.until("6 jobs", job.id)
