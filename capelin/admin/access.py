@@ -1,7 +1,7 @@
 """How operators reach Redis, and which queues and shards there are."""
 
 import difflib
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -76,10 +76,16 @@ class Access:
         seconds, micros = await self.connection.command("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def layouts(self, queue: str | None = None) -> Mapping[str, int]:
+    async def layouts(
+        self, queue: str | None = None, *, broken: dict[str, Exception] | None = None
+    ) -> Mapping[str, int]:
         """Return how many shards of each queue may hold anything, by name; only one queue's if it is named.
 
         A queue that was cut into fewer has more of them than it is cut into, until the others are empty.
+
+        Args:
+            queue: Only this one.
+            broken: Takes what cannot be read, by the name of the queue, instead of an error.
 
         Raises:
             NotThere: There is no queue of that name.
@@ -89,13 +95,21 @@ class Access:
         wanted = names if queue is None else [name for name in names if name == queue]
         if queue is not None and not wanted:
             raise NotThere(what="queue", name=queue, known=names)
-        metas = await self.commands(
-            [("HMGET", self.keys.queue_meta(name), "shards", "schema", "reach") for name in wanted]
+        metas = await self._replies(
+            self.connection.commands,
+            [("HMGET", self.keys.queue_meta(name), "shards", "schema", "reach") for name in wanted],
         )
         layouts: dict[str, int] = {}
-        for name, (shards, schema, reach) in zip(wanted, metas, strict=True):
-            if schema is not None and int(schema) > SCHEMA:
-                raise UnsupportedSchema(queue=name, found=int(schema), supported=SCHEMA)
+        for name, meta in zip(wanted, metas, strict=True):
+            try:
+                shards, schema, reach = _sound_one(meta)
+                if schema is not None and int(schema) > SCHEMA:
+                    raise UnsupportedSchema(queue=name, found=int(schema), supported=SCHEMA)
+            except CapelinError as error:
+                if broken is None:
+                    raise
+                broken[name] = error
+                continue
             if shards is not None:  # else it was named a moment ago, and is about to be laid out
                 layouts[name] = int(reach or shards)
         return layouts
@@ -109,6 +123,35 @@ class Access:
         """Return how each shard stands; the errors are those of ``layouts``."""
         shards = await self.shards(queue)
         return dict(zip(shards, await self.ask([survey(shard) for shard in shards]), strict=True))
+
+    async def readable_surveys(self) -> tuple[dict[ShardKeys, Survey], Mapping[str, Exception]]:
+        """Return how each shard stands that can be read, and by name the queues and shards that cannot.
+
+        Raises:
+            Unreachable, RedisRefused: Nothing can be read.
+        """
+        broken: dict[str, Exception] = {}
+        layouts = await self.layouts(broken=broken)
+        shards = [self.keys.shard(name, shard) for name, count in layouts.items() for shard in range(count)]
+        replies = await self._replies(self.connection.run_many, [survey(shard) for shard in shards])
+        found: dict[ShardKeys, Survey] = {}
+        for shard, reply in zip(shards, replies, strict=True):
+            if isinstance(reply, Exception):
+                broken[str(shard)] = reply
+            else:
+                found[shard] = reply
+        if broken and not found:
+            raise next(iter(broken.values()))
+        return found, broken
+
+    async def _replies(
+        self, run: Callable[[Sequence[Any]], Awaitable[list[Any]]], asked: Sequence[Any]
+    ) -> list[Any]:
+        """Return the reply to each, errors among them, some hundred at a time."""
+        replies: list[Any] = []
+        for begin in range(0, len(asked), CALLS_AT_ONCE):
+            replies += await run(asked[begin : begin + CALLS_AT_ONCE])
+        return replies
 
 
 @asynccontextmanager
@@ -133,6 +176,12 @@ async def open_access(url: str, *, prefix: str, settings: Settings) -> AsyncGene
         yield Access(connection, Keys(prefix), settings)
     finally:
         await connection.close()
+
+
+def _sound_one(reply: Any) -> Any:
+    if isinstance(reply, Exception):
+        raise reply
+    return reply
 
 
 def _sound(replies: list[Any]) -> list[Any]:

@@ -4,7 +4,8 @@ What it costs is O(queues + shards + workers), however long the backlog is: a sc
 every second.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from capelin.admin.access import Access
@@ -22,12 +23,14 @@ class Overview:
         queues: By name.
         shards: By queue and number.
         workers: The members of the fleet, and whoever else has jobs in flight.
+        broken: Why not, by the name of the queue or shard, for those that cannot be read and are left out.
     """
 
     now: int
     queues: tuple[QueueStanding, ...] = ()
     shards: tuple[ShardStanding, ...] = ()
     workers: tuple[WorkerStanding, ...] = ()
+    broken: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def leader(self) -> str | None:
@@ -44,14 +47,14 @@ async def read_overview(access: Access) -> Overview:
     """Return how everything stands now.
 
     Raises:
-        UnsupportedSchema: A newer major version of capelin wrote a queue.
-        Unreachable, RedisRefused: Redis could not be asked.
+        Unreachable, RedisRefused: Redis could not be asked, or nothing there can be read.
+        UnsupportedSchema: A newer major version of capelin wrote all of it.
 
     Example:
         async with open_access("redis://localhost", prefix="capelin", settings=Settings()) as access:
             print(sum(queue.waiting for queue in (await read_overview(access)).queues))
     """
-    surveys = await access.surveys()
+    surveys, broken = await access.readable_surveys()
     workers = await worker_standings(access, surveys)
     serving = {worker.id: worker.queues for worker in workers if worker.alive}
     return Overview(
@@ -59,4 +62,5 @@ async def read_overview(access: Access) -> Overview:
         queues=tuple(queue_standings(surveys, serving)),
         shards=tuple(shard_standings(surveys)),
         workers=tuple(workers),
+        broken={name: str(error) for name, error in broken.items()},
     )

@@ -45,8 +45,8 @@ class Picture:
 
     @property
     def in_trouble(self) -> bool:
-        """Whether the last look failed: what is shown is old."""
-        return self._trouble is not None
+        """Whether the last look failed, so that what is shown is old, or missed a part."""
+        return self._trouble is not None or bool(self.overview and self.overview.broken)
 
     def saw(self, overview: Overview) -> None:
         """Take a look in."""
@@ -73,6 +73,10 @@ class Picture:
             age = span(self._clock() - self._seen_at)
             seen = "never seen" if self.overview is None else f"seen {age} ago"
             return f"{seen}: {self._trouble}"
+        if self.overview is not None and self.overview.broken:
+            name, why = next(iter(self.overview.broken.items()))
+            more = f" and {len(self.overview.broken) - 1} more" if len(self.overview.broken) > 1 else ""
+            return f"left out: {name}{more}: {why}"
         return f"capelin top  {self._url}  {self.now.astimezone():%H:%M:%S}, every {self._every:g}s"
 
     def totals(self) -> str:

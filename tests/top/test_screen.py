@@ -373,3 +373,47 @@ async def test_an_answer_that_comes_when_its_screen_was_left_harms_nothing(redis
             slow.answer.set()
             await top.looks(2)
             await top.until("6 jobs", job.id)
+
+
+async def test_it_works_on_a_cluster(
+    cluster_url: str, make_app: Callable[[str], Capelin[Any]], running_worker: RunningWorker
+) -> None:
+    async with make_app(cluster_url) as app, watching(cluster_url) as top:
+        worker = await running_worker(app)
+        job = await a_dead_job(app)
+        await top.until("2 queues", "1 dead", f"leader: {worker.id[:20]}")
+        await top.press("3")
+        await top.until("emails:0", worker.id[:20])
+        await top.press(DEAD)
+        await top.until(job)
+        await top.press("r")
+        await top.until(f"Run {job} again?")
+        await top.press("y")
+        await top.until(f"{job} runs again")
+
+
+@pytest.mark.leaves_keys(reason="an entry that nobody can read, and a queue that a newer release wrote")
+async def test_what_is_torn_is_shown_and_breaks_nothing(
+    shop: Capelin[Any], redis_server: RedisServer
+) -> None:
+    job = await shop.task_named("send", queue="emails").enqueue("a@b.c")
+    shard = shop.keys.shard("emails", int(job.id.split(".")[1]))
+    redis_server.command("XADD", shard.dlq, "*", "nobody", "knows")
+    broken = shop.keys.shard("emails", 7 - shard.shard)
+    redis_server.command("SET", broken.meta, "no hash")
+    redis_server.command("SADD", shop.keys.queues, "newer")
+    redis_server.command("HSET", shop.keys.queue_meta("newer"), "shards", 8, "schema", 999)
+    async with watching(shop.url) as top:
+        await top.until("left out: newer and 1 more", "1 queue: 1 wait, 0 run, 1 dead", "emails")
+        redis_server.command("SREM", shop.keys.queues, "newer")
+        await top.until(f"left out: emails:{broken.shard}: Redis refused survey: WRONGTYPE")
+        redis_server.command("DEL", broken.meta)
+        await top.until("capelin top redis://", "1 queue: 1 wait")
+        await top.press(DEAD)
+        await top.until("?")
+        await top.press("enter")
+        await top.until("not read:")
+        await top.press("escape", "r")
+        await top.until("again?")
+        await top.press("y")
+        await top.until("not done:")
