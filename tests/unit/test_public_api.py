@@ -99,8 +99,8 @@ def test_the_version_is_the_distributions() -> None:
     assert capelin.__version__ == version("capelin")
 
 
-def test_clients_import_where_there_is_no_posix() -> None:
-    """Windows has none of these modules, and uvloop neither."""
+def test_clients_import_and_work_where_there_is_no_posix() -> None:
+    """Windows has none of these modules, functions and signals, and no uvloop."""
     modules = modules_after(
         """
 import sys
@@ -112,10 +112,37 @@ class Absent:
 
 sys.meta_path.insert(0, Absent())
 
+import asyncio, os, signal, socket
+for module, names in {
+    os: ("fork", "getloadavg", "getuid", "kill", "killpg", "register_at_fork", "sched_getaffinity", "uname"),
+    signal: ("SIGALRM", "SIGCHLD", "SIGCONT", "SIGHUP", "SIGKILL", "SIGSTOP", "SIGUSR1", "pthread_sigmask"),
+    socket: ("SO_REUSEPORT", "TCP_KEEPIDLE"),
+}.items():
+    for name in names:
+        if hasattr(module, name):
+            delattr(module, name)
+
 import capelin
 for name in capelin.__all__:
     getattr(capelin, name)
 import capelin.client, capelin.connection, capelin.testing
+
+app = capelin.Capelin("memory://no-posix")
+
+@app.task
+async def double(number: int) -> int:
+    return 2 * number
+
+async def main() -> None:
+    async with app.testing() as t:
+        job = await double.enqueue(4)
+        await t.drain(raise_errors=True)
+        assert await job.result() == 8
+
+asyncio.run(main())
+job = double.enqueue_sync(5)
+assert job.status_sync() == "queued"
+app.close_sync()
 """
     )
     assert "capelin.connection.dial" in modules
