@@ -97,6 +97,9 @@ def test_the_nearest_defaults_win() -> None:
         ({"max_crashes": 0}, "expected a whole number, at least 1"),
         ({"max_crashes": True}, "expected a whole number, at least 1"),
         ({"max_crashes": 1.5}, "expected a whole number, at least 1"),
+        ({"min_replicas": -1}, "expected a whole number, at least 0"),
+        ({"min_replicas": True}, "expected a whole number, at least 0"),
+        ({"fsync": 1}, "expected True or False"),
     ],
 )
 def test_an_option_of_a_task_that_makes_no_sense_is_refused(options: dict[str, Any], why: str) -> None:
@@ -182,6 +185,8 @@ def test_headers_are_copied() -> None:
         ({"headers": {"trace": "\udcff"}}, "'trace' cannot be written as UTF-8"),
         ({"batch_id": "night 7"}, "batch_id name 'night 7' is not allowed"),
         ({"batch_id": 7}, "a name is a string"),
+        ({"min_replicas": "1"}, "expected a whole number, at least 0"),
+        ({"fsync": "yes"}, "expected True or False"),
         ({"then": "archive"}, "expected a job, as archive.job(...)"),
         ({"then": JobRequest[None](task="t", queue="q", dedupe_key="k")}, "no dedupe_key and no shard_key"),
         ({"then": JobRequest[None](task="t", queue="q", shard_key="k")}, "no dedupe_key and no shard_key"),

@@ -320,6 +320,23 @@ def generic_inside(a: list[T]) -> T:
     return a[0]
 
 
+class NamesNoKind(BaseModel):
+    """Says of what kind it is with any text."""
+
+    kind: str
+
+
+class NamesNoKindEither(BaseModel):
+    """The same."""
+
+    kind: str
+
+
+def told_apart_by_nothing(
+    a: Annotated[NamesNoKind | NamesNoKindEither, Field(discriminator="kind")],
+) -> None: ...
+
+
 def parameters_of_another(function: Callable[P, int], *args: P.args, **kwargs: P.kwargs) -> int:
     return function(*args, **kwargs)
 
@@ -362,6 +379,8 @@ REFUSED_FUNCTIONS: list[tuple[Callable[..., Any], str]] = [
     (takes_unpacked, "is not supported here"),
     (takes_no_schema, "a: pydantic has no schema for NoSchema; pass plain data"),
     (takes_no_schema_inside, "a: pydantic has no schema for dict[str,"),
+    (told_apart_by_nothing, "a: pydantic refuses Annotated["),
+    (told_apart_by_nothing, "Model 'NamesNoKind' needs field 'kind' to be of type `Literal`"),
     (returns_no_schema, "the return value: pydantic has no schema for NoSchema"),
     (returns_generator, "the return value: values of AsyncGenerator["),
     (only_for_checkers, "its hints cannot be resolved (name 'Message' is not defined); import the types"),
