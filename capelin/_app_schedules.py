@@ -76,7 +76,7 @@ class AppSchedules(ABC):
         describe = partial(describe_task, self.registry, self.defaults)
         made = schedule_of(name, timing_of(when, timezone), given, SchedulePolicy(**policy), describe)
         book = self.schedules
-        await book.timetable.put(self.name, made)
+        await book.timetable.put(self.name, made.sealed(book.seal))
         return await book.info(name)
 
     @property

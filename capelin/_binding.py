@@ -20,6 +20,7 @@ from capelin.settings import Settings
 
 # The command line's --redis and --prefix hold for the processes that it starts, too: hence variables.
 _URL: Final = "CAPELIN_CLI_REDIS_URL"
+_SECRET: Final = frozenset({"CAPELIN_ENCRYPTION_KEYS", "CAPELIN_REDIS_URL"})
 _PREFIX: Final = "CAPELIN_CLI_PREFIX"
 
 
@@ -102,4 +103,5 @@ def _problem(error: Any) -> str:
     if not error["loc"]:
         return str(error["msg"]).removeprefix("Value error, ")
     variable = f"CAPELIN_{'_'.join(map(str, error['loc'])).upper()}"
-    return f"{variable}={error['input']}: {error['msg']}"
+    shown = "***" if variable in _SECRET else error["input"]
+    return f"{variable}={shown}: {error['msg']}"

@@ -11,13 +11,14 @@ from pydantic_core import to_json
 from capelin.calls import NamedTask
 from capelin.connection import clocks, memory
 from capelin.context import JobContext
-from capelin.errors import InvalidArguments, JobFailed, UnknownTask
+from capelin.errors import InvalidArguments, JobFailed, KeyMissing, UnknownTask
 from capelin.ids import JobId
 from capelin.lua import OutcomeKind, OutcomeRow, Verdict
 from capelin.middleware import CallNext
 from capelin.records import JobInfo, moment, read_arguments, read_error, read_info
 from capelin.retry import Retry
 from capelin.tasks import Task
+from capelin.workers.fleet import KEY_LACKS
 
 if TYPE_CHECKING:
     from capelin.app import Capelin
@@ -90,10 +91,12 @@ class Probe:
             place.uid,
             client.execute_command("HGETALL", shard.job(place.uid)),
             client.execute_command("LRANGE", shard.failures(place.uid), 0, -1),
+            seal=self._app.settings.seal,
         )
         if info is None or info.args or info.kwargs or job_id not in self._given:
             return info
-        args, kwargs = read_arguments(self._given[job_id])
+        seal = self._app.settings.seal
+        args, kwargs = read_arguments(seal.open_args(self._given[job_id], info.task))
         return replace(info, args=args, kwargs=kwargs)
 
 
@@ -169,11 +172,13 @@ class Errors:
         task = start.delivery.task
         if row.kind == OutcomeKind.PARK and not row.body:
             return UnknownTask(task=task, known=list(self._app.registry))
+        if row.kind == OutcomeKind.PARK and str(row.body).startswith(KEY_LACKS):
+            return KeyMissing(key_id=str(row.body).removeprefix(KEY_LACKS))
         if row.kind == OutcomeKind.PARK:
             return InvalidArguments(
                 task=task, why="its arguments fit another signature only; the job is parked"
             )
-        error = read_error(row.failure)
+        error = read_error(row.failure, seal=self._app.settings.seal, uid=row.uid)
         return JobFailed(
             job_id=start.job_id,
             error_type=error.type if error else str(row.body),

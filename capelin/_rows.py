@@ -9,6 +9,7 @@ from capelin.durations import milliseconds
 from capelin.lua import NewJob
 from capelin.priority import Priority
 from capelin.requests import JobRequest
+from capelin.sealing import NO_SEAL, Seal
 
 _MOST_REMEMBERED = 1000
 
@@ -21,10 +22,12 @@ class Rows:
 
     Args:
         describe: Tells of the tasks that ``on_failure`` names.
+        seal: Encrypts arguments.
     """
 
-    def __init__(self, describe: Describe) -> None:
+    def __init__(self, describe: Describe, seal: Seal = NO_SEAL) -> None:
         self._describe = describe
+        self._seal = seal
         self._plain: dict[tuple[Any, ...], str] = {}
 
     def row(self, request: JobRequest[Any], uid: str, origin: Mapping[str, str]) -> NewJob:
@@ -47,7 +50,7 @@ class Rows:
             uid,
             request.task,
             request.digest,
-            request.args,
+            self._seal.args(request.args, request.task),
             _priority(request),
             _due(request),
             extra,
@@ -103,7 +106,8 @@ class Rows:
         extra: dict[str, Any] = {**self._fields(request)}
         if request.then is not None:
             extra["then"] = self._then(request.then)
-        return [request.task, request.digest, request.args, _priority(request), _due(request), extra]
+        args = self._seal.args(request.args, request.task)
+        return [request.task, request.digest, args, _priority(request), _due(request), extra]
 
     def _on_failure(self, task: str) -> str:
         """Return what ``bury`` adds when the job is dead-lettered: [task, digest, priority]."""

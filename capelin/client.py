@@ -45,10 +45,11 @@ class Client:
         keys: The namespace.
         settings: Times and limits.
         queues: The layouts of queues.
+        seal: Decrypts what jobs carry.
     """
 
     def __init__(self, *, url: str, keys: Keys, settings: Settings, describe: Describe) -> None:
-        self.keys, self.settings = keys, settings
+        self.keys, self.settings, self.seal = keys, settings, settings.seal
         self.connection = connect(url, socket_timeout=settings.socket_timeout)
         self.queues = Queues(self.connection, keys, settings)
         # Redis lets whoever asks for replicas wait, and everything behind them on the same socket: they
@@ -64,7 +65,7 @@ class Client:
             keys=keys,
             settings=settings,
             queues=self.queues,
-            rows=Rows(describe),
+            rows=Rows(describe, self.seal),
         )
         self._express = Express(
             self.connection, self._sender, most_characters=settings.max_payload_bytes // MOST_BYTES
@@ -110,7 +111,7 @@ class Client:
             return replies
 
         record, failures = await self._patiently(read)
-        return read_info(shard, job.uid, record, failures)
+        return read_info(shard, job.uid, record, failures, seal=self.seal)
 
     async def look(self, job: JobId) -> Watched | None:
         """Return how a job stands now, and its end if it has one; None when there is no record.

@@ -141,6 +141,29 @@ class Unreachable(CapelinError, ConnectionError):
         )
 
 
+class KeyMissing(ConfigurationError):
+    """Something is encrypted with a key that this process does not have. Nothing was lost.
+
+    Give it to the process (``CAPELIN_ENCRYPTION_KEYS``). A job whose arguments a worker cannot decrypt waits
+    parked for one that can.
+    """
+
+    def __init__(self, *, key_id: str, known: Sequence[str] = ()) -> None:
+        self.key_id, self.known = key_id, list(known)
+        has = f"this process has {', '.join(known)}" if known else "this process has none"
+        super().__init__(f"encrypted with key {key_id}, and {has}; see CAPELIN_ENCRYPTION_KEYS")
+
+
+class SealBroken(CapelinError, ValueError):
+    """Something encrypted was changed in Redis, or moved there from another task or job."""
+
+    def __init__(self, *, place: str) -> None:
+        self.place = place
+        super().__init__(
+            f"what is encrypted as {place} does not decrypt: it was changed, or moved there from elsewhere"
+        )
+
+
 class RedisRefused(CapelinError):
     """Redis answered with an error: out of memory, no permission, a key of another type."""
 

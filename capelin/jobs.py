@@ -11,6 +11,7 @@ from capelin.errors import InvalidResult, JobCancelled, JobFailed, JobNotFound
 from capelin.ids import JobId
 from capelin.lua import CancelVerdict, Watched
 from capelin.records import Cancellation, JobError, JobInfo, JobStatus, read_error
+from capelin.sealing import Seal
 
 R_co = TypeVar("R_co", covariant=True)
 T = TypeVar("T")
@@ -101,6 +102,7 @@ class Job(Generic[R_co]):
             JobNotFound: There is no record of it (any more), or its result was not kept.
             TimeoutError: It did not end in time. It goes on; this may be asked again.
             InvalidResult: The result does not fit the task's return annotation.
+            KeyMissing, SealBroken: It is encrypted, and cannot be decrypted here.
             RedisRefused: Redis answered with an error.
         """
         limit = None if timeout is None else seconds("timeout", timeout)
@@ -115,7 +117,7 @@ class Job(Generic[R_co]):
                     end = await client.wait(self._place)
             except TimeoutError:
                 raise TimeoutError(f"job {self.id} did not end within {limit:g} s") from None
-        return self._missing() if end is None else self._read(end)
+        return self._missing() if end is None else self._read(end, client.seal)
 
     async def cancel(self) -> Cancellation:
         """Cancel the job: at once if it does not run; otherwise its worker is told.
@@ -181,8 +183,10 @@ class Job(Generic[R_co]):
     def _place(self) -> JobId:
         return JobId(queue=self.queue, shard=self.shard, uid=self._uid)
 
-    def _read(self, end: Watched) -> R_co:
-        error = read_error(end.error) or JobError(type="?", message="its record does not say why")
+    def _read(self, end: Watched, seal: Seal) -> R_co:
+        error = read_error(end.error, seal=seal, uid=self._uid) or JobError(
+            type="?", message="its record does not say why"
+        )
         match JobStatus(end.status):
             case JobStatus.FAILED:
                 raise JobFailed(
@@ -194,7 +198,7 @@ class Job(Generic[R_co]):
             case JobStatus.CANCELLED:
                 raise JobCancelled(job_id=self.id, reason=error.message)
             case _:
-                return self._decoded(end.result)  # type: ignore[no-any-return]
+                return self._decoded(seal.open_result(end.result, self._uid) if end.result else None)  # type: ignore[no-any-return]
 
     def _decoded(self, result: bytes | None) -> Any:
         if not result:

@@ -5,6 +5,7 @@ when something is wrong with it.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -12,9 +13,11 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
+from capelin.errors import KeyMissing, SealBroken
 from capelin.keys import ShardKeys
 from capelin.narrow import is_dict, is_list
 from capelin.priority import Priority
+from capelin.sealing import NO_SEAL, Seal
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ARGUMENTS_LENGTH = 2
@@ -158,7 +161,10 @@ class JobInfo:
         timeout, retry, retention: What was given for this job alone: seconds, a JSON policy, seconds.
         then: What follows a success, as stored.
         on_failure: The task that is told of an end in the DLQ.
-        parked_by: Digest of the signature that refused its arguments, if it was parked for that.
+        parked_by: Digest of the signature that refused its arguments, if it was parked for that; ``key:``
+            and the name of a key that lacked, if it was for that.
+        encrypted: What it carries is encrypted, and could not be decrypted here; ``args``, ``kwargs`` and
+            ``result`` are empty then.
     """
 
     id: str
@@ -200,6 +206,7 @@ class JobInfo:
     then: str | None = None
     on_failure: str | None = None
     parked_by: str | None = None
+    encrypted: bool = False
 
     def __repr__(self) -> str:
         # What says nothing is left out: most fields of most jobs.
@@ -219,9 +226,16 @@ def _shown(value: object) -> str:
 
 
 def read_info(
-    shard: ShardKeys, uid: str, raw: Sequence[bytes], failures: Sequence[bytes] = ()
+    shard: ShardKeys,
+    uid: str,
+    raw: Sequence[bytes],
+    failures: Sequence[bytes] = (),
+    *,
+    seal: Seal = NO_SEAL,
 ) -> JobInfo | None:
     """Read a record: what ``HGETALL`` of the job and ``LRANGE`` of its failures replied.
+
+    What is encrypted and cannot be decrypted is left out, and ``encrypted`` is set.
 
     Returns:
         None when there is no record, or one whose status nobody knows.
@@ -234,7 +248,9 @@ def read_info(
         status = JobStatus(record.get("status", ""))
     except ValueError:
         return None
-    args, kwargs = read_arguments(record.get("args"))
+    given, kept = record.get("args", ""), record.get("result", "")
+    (args_text, result_text), locked = opened(given, kept, record.get("task", "?"), uid, seal)
+    args, kwargs = read_arguments(args_text)
 
     def near(name: str) -> str | None:
         return shard.whole_id(record[name]) if record.get(name) else None
@@ -259,9 +275,9 @@ def read_info(
         crashes=_int(record.get("crashes")),
         worker=record.get("worker"),
         cancel_requested="cancel" in record,
-        result=_json(record.get("result")),
-        error=read_error(record.get("error")),
-        failures=tuple(_failed_start(text) for text in failures),
+        result=_json(result_text),
+        error=read_error(record.get("error"), seal=seal, uid=uid),
+        failures=tuple(_failed_start(text, seal, uid) for text in failures),
         progress=_progress(record.get("progress")),
         headers=_headers(record.get("headers")),
         parent_id=near("parent"),
@@ -279,12 +295,24 @@ def read_info(
         then=record.get("then"),
         on_failure=_told(record.get("on_failure")),
         parked_by=record.get("parked_by"),
+        encrypted=locked,
     )
 
 
-def read_error(text: str | bytes | None) -> JobError | None:
-    """Read an error as it is stored."""
-    return _error(_json(text))
+def opened(args: str, result: str, task: str, uid: str, seal: Seal) -> tuple[tuple[str, str], bool]:
+    """Return arguments and result as given, empty where they do not open, and whether one did not."""
+    try:
+        return (
+            seal.open_args(args.encode(), task).decode(),
+            seal.open_result(result.encode(), uid).decode(),
+        ), False
+    except (KeyMissing, SealBroken, ValueError, KeyError, TypeError, IndexError):
+        return ("", ""), True
+
+
+def read_error(text: str | bytes | None, *, seal: Seal = NO_SEAL, uid: str = "") -> JobError | None:
+    """Read an error as it is stored; its message is ``encrypted`` where it does not open."""
+    return _error(_json(text), seal, uid)
 
 
 def moment(value: Any) -> datetime | None:
@@ -302,9 +330,11 @@ def _json(text: str | bytes | None) -> Any:
         return None
 
 
-def _error(value: object) -> JobError | None:
+def _error(value: object, seal: Seal, uid: str) -> JobError | None:
     if not is_dict(value):
         return None
+    with suppress(KeyMissing, SealBroken, ValueError, TypeError):  # its message says that it is encrypted
+        value = seal.open_failure(value, uid)
     traceback = value.get("traceback")
     return JobError(
         type=str(value.get("type", "?")),
@@ -321,7 +351,7 @@ def read_arguments(text: str | bytes | None) -> tuple[tuple[Any, ...], dict[str,
     return (), {}
 
 
-def _failed_start(text: bytes) -> FailedStart:
+def _failed_start(text: bytes, seal: Seal, uid: str) -> FailedStart:
     value = _json(text)
     fields: dict[str, Any] = value if is_dict(value) else {}
     return FailedStart(
@@ -331,7 +361,7 @@ def _failed_start(text: bytes) -> FailedStart:
         worker=str(fields.get("worker", "?")),
         started=moment(fields.get("started")),
         ended=moment(fields.get("ended")),
-        error=_error(fields.get("error")),
+        error=_error(fields.get("error"), seal, uid),
     )
 
 

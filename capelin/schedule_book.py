@@ -18,7 +18,8 @@ from capelin.errors import RedisRefused, ScheduleExists
 from capelin.ids import JobId
 from capelin.keys import Keys
 from capelin.lua import Submitted
-from capelin.records import read_arguments
+from capelin.records import opened, read_arguments
+from capelin.sealing import NO_SEAL, Seal
 from capelin.settings import Settings
 from capelin.timetable import Entry, Timetable
 from capelin.timing import Cron
@@ -56,6 +57,7 @@ class ScheduleInfo:
         task: The task that it runs.
         queue: The queue that its jobs go to.
         args, kwargs: The arguments of each run, plain JSON.
+        encrypted: They are encrypted, and could not be decrypted here.
         catch_up: What happens to missed ticks: ``latest``, ``all``, ``none``.
         overlap: What happens while a run has not ended: ``allow``, ``skip``, ``queue``.
         skip_if_older_than: Seconds after which a tick is stale, or None.
@@ -88,6 +90,7 @@ class ScheduleInfo:
     queue: str = ""
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    encrypted: bool = False
     catch_up: str = ""
     overlap: str = ""
     skip_if_older_than: float | None = None
@@ -142,6 +145,7 @@ class ScheduleBook:
 
     def __init__(self, connection: Connection, keys: Keys, settings: Settings) -> None:
         self._connection, self._keys, self._settings = connection, keys, settings
+        self.seal = settings.seal
         self.timetable = Timetable(connection, keys)
 
     async def ls(self) -> list[ScheduleInfo]:
@@ -152,7 +156,7 @@ class ScheduleBook:
         """
         _, entries = await self.timetable.read()
         now = await self.now()
-        return [info_of(entry, now) for entry in entries.values()]
+        return [info_of(entry, now, self.seal) for entry in entries.values()]
 
     async def info(self, name: str) -> ScheduleInfo:
         """Return how one schedule stands.
@@ -161,7 +165,7 @@ class ScheduleBook:
             ScheduleNotFound: There is none of that name.
             Unreachable, RedisRefused: It could not be read.
         """
-        return info_of(await self.timetable.get(name), await self.now())
+        return info_of(await self.timetable.get(name), await self.now(), self.seal)
 
     async def next(self, name: str, count: int = 5) -> list[datetime]:
         """Return the next ticks of a schedule, also of one that is paused.
@@ -238,7 +242,7 @@ class ScheduleBook:
             keys=self._keys,
             settings=self._settings,
             queues=Queues(self._connection, self._keys, self._settings),
-            rows=Rows(lambda task: described.get(task, ("", ""))),
+            rows=Rows(lambda task: described.get(task, ("", "")), self.seal),
         )
         [placed] = await sender.send([replace(request, min_replicas=0, fsync=False)])
         if isinstance(placed, Exception):
@@ -272,8 +276,8 @@ class ScheduleBook:
         return int(seconds) * 1000 + int(micros) // 1000
 
 
-def info_of(entry: Entry, now: int) -> ScheduleInfo:
-    """Return how a schedule stands at a moment."""
+def info_of(entry: Entry, now: int, seal: Seal = NO_SEAL) -> ScheduleInfo:
+    """Return how a schedule stands at a moment; without its arguments where they cannot be decrypted."""
     state, schedule = entry.state, entry.schedule
     known = ScheduleInfo(
         name=entry.name,
@@ -293,7 +297,8 @@ def info_of(entry: Entry, now: int) -> ScheduleInfo:
     )
     if schedule is None:
         return known
-    args, kwargs = read_arguments(schedule.request.args or None)
+    (text, _), locked = opened(schedule.request.args, "", schedule.request.task, "", seal)
+    args, kwargs = read_arguments(text)
     limit = run_by_of(entry)
     return replace(
         known,
@@ -304,6 +309,7 @@ def info_of(entry: Entry, now: int) -> ScheduleInfo:
         queue=schedule.request.queue,
         args=args,
         kwargs=kwargs,
+        encrypted=locked,
         catch_up=schedule.catch_up.value,
         overlap=schedule.overlap.value,
         skip_if_older_than=None if schedule.stale_after is None else schedule.stale_after / 1000,

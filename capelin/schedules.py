@@ -18,6 +18,7 @@ from capelin.names import check_name
 from capelin.options import milliseconds_since_epoch
 from capelin.priority import Priority
 from capelin.requests import JobRequest, OnDuplicate
+from capelin.sealing import Seal
 from capelin.ticks import CatchUp, Overlap
 from capelin.timing import Timing, every, parse_cron, timing_from_json
 
@@ -26,7 +27,16 @@ OverlapName = Literal["allow", "skip", "queue"]
 
 SKIP_IF_OLDER_THAN = timedelta(minutes=5)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NOT_STORED = {"dedupe_key", "dedupe_for", "on_duplicate", "delay", "at", "schedule"}
+_NOT_STORED = {
+    "at",
+    "dedupe_for",
+    "dedupe_key",
+    "delay",
+    "fsync",
+    "min_replicas",
+    "on_duplicate",
+    "schedule",
+}
 
 
 class ScheduleArguments(TypedDict, total=False):
@@ -156,6 +166,10 @@ class Schedule:
         below = f"{tick % 1000:03d}" if tick % 1000 else ""
         return derived_uid(self.name, f"{moment}{below}Z")
 
+    def sealed(self, seal: Seal) -> "Schedule":
+        """Return it with its arguments encrypted: each time the same, or it would seem to have changed."""
+        return replace(self, request=_sealed(self.request, seal)) if seal.active else self
+
     def to_json(self) -> str:
         """Return it as text that is the same for the same schedule."""
         found: dict[str, Any] = {
@@ -223,6 +237,11 @@ def _moment(option: str, value: object) -> int | None:
             option=option, value=value, why="expected an aware datetime, as datetime(2027, 1, 1, tzinfo=UTC)"
         )
     return milliseconds_since_epoch(value)
+
+
+def _sealed(request: JobRequest[Any], seal: Seal) -> JobRequest[Any]:
+    then = None if request.then is None else _sealed(request.then, seal)
+    return replace(request, args=seal.args(request.args, request.task, stable=True), then=then)
 
 
 def _request_to_json(request: JobRequest[Any]) -> dict[str, Any]:

@@ -4,13 +4,16 @@ An app uses ``Settings()`` unless it is given one. Times are given in seconds or
 are read in seconds.
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from capelin._hiding import hide_password
 from capelin.durations import Duration
+from capelin.sealing import Seal, seal_of
 
 SCHEMA = 1
 """The record schema this release writes. A queue with a larger one is refused."""
@@ -68,6 +71,11 @@ class Settings(BaseSettings):
         1.0, "how long to wait for the replicas and disks of an enqueue", gt=0
     )
 
+    # Encryption
+    encryption_keys: SecretStr = Field(
+        default=SecretStr(""), description="base64, separated by commas; the first encrypts, all decrypt"
+    )
+
     # Retention
     retention: Seconds = _duration(7 * 86400.0, "how long a finished record is kept", ge=0)
     max_finished: int = Field(default=100_000, ge=0, description="finished records kept, a queue")
@@ -113,6 +121,20 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="auto: readable on a terminal, JSON elsewhere"
     )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What `repr` shows: passwords of the URL are `***`."""
+        for name, value in super().__repr_args__():
+            yield name, hide_password(value) if name == "redis_url" else value
+
+    @property
+    def seal(self) -> Seal:
+        """What encrypts and decrypts payloads: with ``encryption_keys``.
+
+        Raises:
+            ConfigurationError: They cannot be read, or the extra ``encryption`` is not installed.
+        """
+        return seal_of(self.encryption_keys.get_secret_value())
 
     @property
     def renew_interval(self) -> float:

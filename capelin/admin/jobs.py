@@ -112,7 +112,10 @@ async def read_jobs(access: Access, places: Iterable[tuple[ShardKeys, str]]) -> 
     """Read records without their failures; those that are gone meanwhile are left out."""
     wanted = list(places)
     records = await access.commands([("HGETALL", shard.job(uid)) for shard, uid in wanted])
-    infos = (read_info(shard, uid, record) for (shard, uid), record in zip(wanted, records, strict=True))
+    seal = access.settings.seal
+    infos = (
+        read_info(shard, uid, record, seal=seal) for (shard, uid), record in zip(wanted, records, strict=True)
+    )
     return [info for info in infos if info is not None]
 
 
@@ -129,7 +132,7 @@ async def read_job(access: Access, job_id: str) -> JobInfo:
     record, failures = await access.commands(
         [("HGETALL", shard.job(place.uid)), ("LRANGE", shard.failures(place.uid), 0, -1)]
     )
-    info = read_info(shard, place.uid, record, failures)
+    info = read_info(shard, place.uid, record, failures, seal=access.settings.seal)
     if info is None:
         raise JobNotFound(job_id=job_id)
     return info

@@ -118,7 +118,7 @@ async def add_schedule(
         check_name("app", part)
     made = schedule_of(name, timing_of(when, timezone), request, SchedulePolicy(**policy), _nothing_known)
     book = schedule_book(access)
-    change = await book.timetable.put(app, made)
+    change = await book.timetable.put(app, made.sealed(book.seal))
     alive = await _alive(access)
     able = (member.id for member in alive if request.queue in member.queues and request.task in member.tasks)
     return ScheduleAdded(change=change, schedule=await book.info(name), workers=tuple(able))

@@ -63,7 +63,7 @@ def facts_of(schedule: ScheduleInfo, now: int) -> list[tuple[str, object]]:
         ("meaning", schedule.meaning),
         ("app", f"{schedule.app}, {_SOURCE.get(schedule.source, schedule.source)}"),
         ("task", schedule.task),
-        ("arguments", (", ".join(arguments) or "none") if readable else None),
+        ("arguments", ("encrypted" if schedule.encrypted else ", ".join(arguments) or "none") if readable else None),
         ("queue", schedule.queue),
         ("next tick", _moment(schedule.next, now)),
         ("last fired", _moment(schedule.last_tick, now)),

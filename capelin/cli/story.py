@@ -109,11 +109,12 @@ def _facts(story: "JobStory") -> Iterator[tuple[str, object]]:
     job = story.job
     arguments = [*map(_short, job.args), *(f"{name}={_short(v)}" for name, v in job.kwargs.items())]
     yield "task", job.task
-    yield "arguments", ", ".join(arguments) or "none"
+    yield "arguments", "encrypted" if job.encrypted else ", ".join(arguments) or "none"
     yield "status", _status(story)
     yield "parked", _why_parked(job)
     yield "progress", f"{job.progress[0]:.0%} {job.progress[1]}" if job.progress else None
-    yield "result", _short(job.result) if job.status is JobStatus.COMPLETED else None
+    result = "encrypted" if job.encrypted else _short(job.result)
+    yield "result", result if job.status is JobStatus.COMPLETED else None
     yield "error", f"{job.error.type}: {job.error.message}" if job.error else None
     yield "priority", job.priority.value
     yield "starts", f"{job.token} ({job.attempt} attempts failed, {job.crashes} workers lost)"
@@ -147,6 +148,8 @@ def _status(story: "JobStory") -> str:
 def _why_parked(job: JobInfo) -> str | None:
     if job.status is not JobStatus.PARKED:
         return None
+    if job.parked_by and job.parked_by.startswith("key:"):
+        return f"no worker so far has key {job.parked_by.removeprefix('key:')} to decrypt it"
     return "its arguments are of another signature" if job.parked_by else "no worker so far knows its task"
 
 

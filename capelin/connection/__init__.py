@@ -23,13 +23,14 @@ reply, and it never sends anything twice unless the server said that it did not 
     refusals     which error reply becomes which error
 """
 
+from capelin._hiding import hide_password
 from capelin.connection.base import Connection, connect
 from capelin.connection.confirming import Confirmed, Copies, Wish
 from capelin.connection.delivery import pack_once
 from capelin.connection.pipeline import Pipeline
 from capelin.connection.stencil import Stencil
 from capelin.connection.subscribing import Subscription
-from capelin.connection.urls import check_url, hide_password
+from capelin.connection.urls import check_url
 
 __all__ = [
     "Confirmed",

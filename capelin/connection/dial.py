@@ -86,7 +86,10 @@ class Dialler:
             if isinstance(reply, Refusal) and (not courtesy or reply.passing or reply.code == "NOAUTH"):
                 raise to_error(reply, url=self.url, server=wire.name)
         if len(replies) < len(commands):
-            raise Unreachable(url=self.url, cause=f"{wire.name}: {wire.lost}")
+            # With TLS 1.3 a server that wants a certificate says so by hanging up on the first command.
+            bare = self.tls is not None and self.tls.certfile is None
+            hint = "; it may want a client certificate: ssl_certfile, ssl_keyfile" if bare else ""
+            raise Unreachable(url=self.url, cause=f"{wire.name}: {wire.lost}{hint}")
 
     def _ssl_context(self) -> ssl.SSLContext | None:
         tls = self.tls

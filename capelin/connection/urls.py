@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qsl, unquote
 
+from capelin._hiding import hide_password
 from capelin.errors import InvalidURL
 
 Kind = Literal["redis", "cluster", "sentinel", "memory"]
@@ -45,7 +46,6 @@ _TLS_OPTIONS = frozenset(
 )
 _LOGIN_OPTIONS = frozenset({"client_name", "password", "username"})
 _SENTINEL_OPTIONS = frozenset({"sentinel_password", "sentinel_username"})
-_SECRET = re.compile(r"([?&](?:[a-z_]*password)=)[^&#]*")
 # A password may hold a question mark: only what looks like an option begins the query.
 _QUERY = re.compile(r"\?(?=[a-z_]+=|$)")
 _MAX_PORT = 65535
@@ -110,20 +110,6 @@ class Target:
     service: str = ""
     client_name: str | None = None
     tls: TLS | None = None
-
-
-def hide_password(url: str) -> str:
-    """The URL with `***` for every password in it, also when it is not a valid one.
-
-    >>> hide_password("redis://me:secret@localhost/0")
-    'redis://me:***@localhost/0'
-    """
-    scheme, mark, rest = _SECRET.sub(r"\1***", url).partition("://")
-    login, at, place = rest.rpartition("@")
-    if not (mark and at):
-        return f"{scheme}{mark}{rest}"
-    name, colon, _ = login.partition(":")
-    return f"{scheme}://{name}:***@{place}" if colon else f"{scheme}://***@{place}"
 
 
 def check_url(url: str) -> None:

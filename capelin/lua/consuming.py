@@ -193,10 +193,13 @@ class KnownTask(NamedTuple):
 
 @checked(_UNPARK, rows=KnownTask)
 def unpark(
-    shard: ShardKeys, *, worker: str, count: int, ttl: int, tasks: Sequence[KnownTask]
+    shard: ShardKeys, *, worker: str, count: int, ttl: int, keys: str = "", tasks: Sequence[KnownTask]
 ) -> Call[list[Delivery]]:
-    """Take parked jobs that this worker may be able to run, straight into its hands."""
-    return _UNPARK(shard, deliveries, tasks, worker=worker, count=count, ttl=ttl)
+    """Take parked jobs that this worker may be able to run, straight into its hands.
+
+    ``keys``: the names of the keys with which it decrypts, with a space between.
+    """
+    return _UNPARK(shard, deliveries, tasks, worker=worker, count=count, ttl=ttl, keys=keys)
 
 
 @checked(_LEAVE)

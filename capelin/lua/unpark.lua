@@ -1,7 +1,7 @@
 -- unpark: jobs that were parked start at a worker that can run them, straight in its hands: an entry of the `unparked` stream
 --   is delivered in the script that adds it, so no other worker can take it in between. Keeps: 10.
 -- KEYS: meta, never, wake, scheduled, stakes, dlq, *streams
--- ARGV: worker, count, ttl, *task(name, digest)
+-- ARGV: worker, count, ttl, keys, *task(name, digest)
 -- Reply: jobs, each as `take` gives them.
 -- include: now, shard, streams, wake, parking, aside, start
 redis.call('PERSIST', meta)
@@ -9,6 +9,11 @@ local jobs = {}
 local want = tonumber(count)
 local paused = redis.call('HGET', meta, 'paused') -- then they only wait in their streams, for `resume`
 local LOOKED_AT = 500
+
+-- Whether who asks lacks the key that lacked when the job was parked.
+local function locked(by)
+  return string.sub(by, 1, 4) == 'key:' and not string.find(' ' .. keys .. ' ', ' ' .. string.sub(by, 5) .. ' ', 1, true)
+end
 
 local ready = false
 -- An entry that is in flight from the moment it exists.
@@ -34,7 +39,7 @@ for i = FIRST, #ARGV, STEP do
       set_aside(uid)
     elseif j[1] ~= 'parked' then
       leave_parked(name, uid)
-    elseif by ~= digest then -- what this very signature refused stays; what nobody knew, or another one refused, is tried
+    elseif by ~= digest and not locked(by or '') then -- what this very signature refused stays; what nobody knew, or another one refused, is tried
       leave_parked(name, uid)
       if paused then
         redis.call('HSET', record(uid), 'status', 'queued', 'place', '')

@@ -38,7 +38,11 @@ class Standing:
         self, app: "Capelin[Any]", connection: Connection, settings: Settings, *, worker: str
     ) -> None:
         self._connection, self._keys = connection, app.keys
-        self.declaration = Declaration.of(app.name, app.declared_schedules(), app.singletons)
+        self.declaration = Declaration.of(
+            app.name,
+            [schedule.sealed(settings.seal) for schedule in app.declared_schedules()],
+            app.singletons,
+        )
         self.leadership = Leadership(app.keys, settings, owner=worker, tracer=app.tracer)
         self._telling: set[asyncio.Task[None]] = set()
 

@@ -90,6 +90,7 @@ class Consumer:
         recorder: Recorder,
         queue_weights: Mapping[str, int] | None = None,
         known_tasks: Iterable[KnownTask] = (),
+        keys: Iterable[str] = (),
         meter: Meter = NO_METER,
     ) -> None:
         self._connection = connection
@@ -105,6 +106,7 @@ class Consumer:
         self.asking: dict[ShardKeys, int] = {}  # takes on their way; the heartbeat reads it
         self.to_unpark: dict[ShardKeys, None] = {}
         self._known_tasks: list[KnownTask] = list(known_tasks)
+        self._keys = " ".join(keys)
         self._meter = meter
         self.taking = True
         self.turns = 0
@@ -320,7 +322,12 @@ class Consumer:
 
     def _unpark(self, visit: Visit) -> Call[list[Delivery]]:
         return lua.unpark(
-            visit.shard, worker=self._worker, count=visit.count, ttl=self._limits.ttl, tasks=self._known_tasks
+            visit.shard,
+            worker=self._worker,
+            count=visit.count,
+            ttl=self._limits.ttl,
+            keys=self._keys,
+            tasks=self._known_tasks,
         )
 
     def _read_unpark(self, visit: Visit, reply: Any) -> bool:

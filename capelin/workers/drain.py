@@ -100,6 +100,7 @@ async def drain(
         max_result_bytes=settings.max_payload_bytes,
         base_context=base_context,
         tracer=app.tracer,
+        seal=settings.seal,
     )
     await consumer.drain(shards)
     return consumer.begun

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -19,14 +19,16 @@ import structlog
 
 from capelin import context
 from capelin.context import JobContext
-from capelin.errors import InvalidArguments, InvalidResult, JobTimeout
-from capelin.lua import OutcomeRow
+from capelin.errors import InvalidArguments, InvalidResult, JobTimeout, KeyMissing, SealBroken
+from capelin.lua import Delivery, OutcomeRow
 from capelin.middleware import Middleware, compose
 from capelin.narrow import is_mapping
 from capelin.options import EffectiveOptions, TaskOptions
+from capelin.sealing import NO_SEAL, Seal
 from capelin.tasks import Task
 from capelin.tracer import Tracer
 from capelin.workers import outcomes
+from capelin.workers.fleet import KEY_LACKS
 from capelin.workers.processes import ProcessPool
 from capelin.workers.running import Start, Stop
 from capelin.workers.slots import Slots
@@ -52,6 +54,7 @@ class Executor:
         died: Told that the end of a start could not even be noted: nobody would ever record it.
         report: Writes the progress of a start.
         max_result_bytes: A larger result is refused.
+        seal: Decrypts arguments, encrypts results and the words of errors.
         clock: Seconds since the epoch, for what a retry policy asks.
         tracer: Traces each start, if anybody does.
     """
@@ -73,6 +76,7 @@ class Executor:
         is_leader: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
         tracer: Tracer | None = None,
+        seal: Seal = NO_SEAL,
     ) -> None:
         if tracer is not None:
             middleware = (tracer.around, *middleware)
@@ -81,8 +85,9 @@ class Executor:
         self.defaults = defaults
         self._worker = worker
         self._slots = slots
-        self._ended = ended
-        self._abandon = abandon
+        self._seal = seal
+        self._ended = self._sealing(ended) if seal.active else ended
+        self._abandon = self._sealing(abandon) if seal.active else abandon
         self._died = died
         self._report = report
         self._max_result_bytes = max_result_bytes
@@ -112,31 +117,40 @@ class Executor:
         if delivery.cancel:
             self._ended(start, outcomes.cancelled(delivery))
             return
-        args: tuple[Any, ...] = ()
-        kwargs: dict[str, Any] = {}
-        if delivery.args or delivery.digest != task.signature.digest:
-            try:
-                args, kwargs = task.signature.decode(delivery.args)
-            except InvalidArguments as error:
-                if delivery.digest and delivery.digest != task.signature.digest:
-                    self._ended(start, outcomes.parked(delivery, task.signature.digest))
-                else:
-                    self._ended(start, outcomes.dead(delivery, "InvalidArguments", error))
-                return
-            except Exception as error:  # noqa: BLE001 -- a user's validator raised what it should not
-                self._ended(start, outcomes.dead(delivery, "InvalidArguments", error))
-                return
+        read = self._read(delivery, task)
+        if isinstance(read, OutcomeRow):
+            self._ended(start, read)
+            return
         try:
             headers = _headers(delivery.headers) if delivery.headers else None
         except (ValueError, TypeError) as error:
             log.exception("a job's record cannot be read; it goes to the DLQ", job=start.job_id)
             self._ended(start, outcomes.dead(delivery, "torn", error))
             return
-        job = _Job(self, start, task, args, kwargs, headers)
+        job = _Job(self, start, task, read, headers)
         run_context = (self._base_context or copy_context()).copy()
         run_context.run(context.set_current, job)
         run = self._run_thread if start.pool == "thread" else self._run
         start.handle = self._loop.create_task(run(job), context=run_context)
+
+    def _read(self, delivery: Delivery, task: Task[..., Any]) -> "_Given | OutcomeRow":
+        """The arguments of a start, or its outcome when it cannot begin with them."""
+        text, signature = delivery.args, task.signature
+        if not text and delivery.digest == signature.digest:
+            return _NOTHING_GIVEN
+        try:
+            text = self._seal.open_args(text, delivery.task)
+            args, kwargs = signature.decode(text)
+        except KeyMissing as error:
+            return outcomes.parked(delivery, f"{KEY_LACKS}{error.key_id}")
+        except InvalidArguments as error:
+            if delivery.digest and delivery.digest != signature.digest:
+                return outcomes.parked(delivery, signature.digest)
+            return outcomes.dead(delivery, "InvalidArguments", error)
+        except Exception as error:  # noqa: BLE001 -- a user's validator raised what it should not
+            reason = "SealBroken" if isinstance(error, SealBroken) else "InvalidArguments"
+            return outcomes.dead(delivery, reason, error)
+        return _Given(text, args, kwargs)
 
     def context_of(self, job: "_Job") -> JobContext:
         """The context of a start; made when something asks for it, since most tasks do not."""
@@ -162,6 +176,14 @@ class Executor:
             report=lambda fraction, message: self._report(start, fraction, message),
             report_sync=lambda fraction, message: self._report_sync(start, fraction, message),
         )
+
+    def _sealing(self, then: Callable[[Start, Any], None]) -> Callable[[Start, Any], None]:
+        """What is told of an end, told of the encrypted outcome."""
+
+        def told(start: Start, row: OutcomeRow | None) -> None:
+            then(start, None if row is None else outcomes.sealed(row, self._seal))
+
+        return told
 
     def _ran_for(self, start: Start) -> float:
         return 0.0 if start.began is None else time.monotonic() - start.began
@@ -215,7 +237,7 @@ class Executor:
             return await task.function(*job.args, **job.kwargs)
         if start.pool == "process":
             job.encoded = True
-            return await self._processes.run(task.import_path, start.delivery.args, job.context)
+            return await self._processes.run(task.import_path, job.text, job.context)
         return await anyio.to_thread.run_sync(
             lambda: task.function(*job.args, **job.kwargs), abandon_on_cancel=True, limiter=self._threads
         )
@@ -280,6 +302,17 @@ class Executor:
             self._abandon(start, row)
 
 
+class _Given(NamedTuple):
+    """Arguments as JSON, and as values."""
+
+    text: bytes
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+_NOTHING_GIVEN = _Given(b"", (), {})
+
+
 class _Job:
     """A start with what running it needs."""
 
@@ -293,20 +326,21 @@ class _Job:
         "options",
         "start",
         "task",
+        "text",
         "timeout",
     )
 
-    def __init__(  # noqa: PLR0917 -- made once a start, on the hot path
+    def __init__(
         self,
         executor: Executor,
         start: Start,
         task: Task[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
+        given: "_Given",
         headers: dict[str, str] | None,
     ) -> None:
         self._executor = executor
-        self.start, self.task, self.args, self.kwargs, self.headers = start, task, args, kwargs, headers
+        self.start, self.task, self.headers = start, task, headers
+        self.text, self.args, self.kwargs = given
         self.options: EffectiveOptions = task.effective(executor.defaults)
         self.timeout = start.delivery.timeout or self.options.timeout
         self.encoded = False

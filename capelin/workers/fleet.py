@@ -12,6 +12,9 @@ from capelin.keys import Keys, ShardKeys
 from capelin.names import check_name
 from capelin.workers.assignment import assign
 
+KEY_LACKS = "key:"
+"""Before the name of a key, in the place of the digest that refused a parked job's arguments."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
@@ -28,6 +31,7 @@ class Member:
         quiet: It was told to take nothing more. Its ``queues`` are none then, so that nobody leaves a shard,
             the lead or a singleton to it, members of older releases included.
         queues_before: The queues that it served until then.
+        keys: The names of the keys with which it decrypts.
     """
 
     id: str
@@ -44,6 +48,7 @@ class Member:
     candidate: bool = False
     quiet: bool = False
     queues_before: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
     def quieted(self) -> "Member":
         """The record of the same worker once it was told to be quiet."""
@@ -59,7 +64,7 @@ class Member:
             raw: dict[str, Any] = json.loads(text)
             known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
             known["queues"] = tuple(known["queues"])
-            for listed in ("singletons", "queues_before"):
+            for listed in ("singletons", "queues_before", "keys"):
                 known[listed] = tuple(known.get(listed, ()))
             return cls(**known)
         except (ValueError, KeyError, TypeError):
@@ -67,9 +72,11 @@ class Member:
 
     def can_run(self, task: str, digest: str, *, refused_by: str) -> bool:
         """Whether it can run a parked job: it has the signature the job was enqueued with, or, if the job
-        was parked since its task was unknown (nothing refused it), the task.
+        was parked since its task was unknown (nothing refused it), the task, or the key that lacked.
         """
         mine = self.tasks.get(task)
+        if refused_by.startswith(KEY_LACKS):
+            return mine is not None and refused_by.removeprefix(KEY_LACKS) in self.keys
         return mine is not None and (mine == digest or not refused_by)
 
 

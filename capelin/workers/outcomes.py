@@ -16,6 +16,7 @@ from capelin.errors import InvalidArguments, InvalidResult
 from capelin.lua import Delivery, OutcomeKind, OutcomeRow
 from capelin.options import milliseconds_since_epoch
 from capelin.retry import Reject, Retry, RetryPolicy, Snooze
+from capelin.sealing import Seal
 from capelin.workers.processes import RemoteError
 
 log = structlog.get_logger("capelin.worker")
@@ -83,6 +84,14 @@ def completed(delivery: Delivery, result: str) -> OutcomeRow:
     return OutcomeRow(delivery.uid, delivery.token, "complete", result)
 
 
+def sealed(row: OutcomeRow, seal: Seal) -> OutcomeRow:
+    """The same outcome, with its result and the words of its error encrypted."""
+    if row.kind == OutcomeKind.COMPLETE:
+        body = row.body if isinstance(row.body, str) else row.body.decode()
+        return row._replace(body=seal.result(body, row.uid))
+    return row._replace(failure=seal.failure(row.failure, row.uid)) if row.failure else row
+
+
 def handed_back(delivery: Delivery) -> OutcomeRow:
     return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.RETURN.value)
 
@@ -98,7 +107,7 @@ def cancelled(delivery: Delivery, error: BaseException | None = None) -> Outcome
 
 def parked(delivery: Delivery, refused_by: str) -> OutcomeRow:
     """``refused_by``: the digest of the signature that refused the arguments; empty when the task is
-    unknown here.
+    unknown here; ``key:`` and the name of the key that lacks.
     """
     return OutcomeRow(delivery.uid, delivery.token, OutcomeKind.PARK.value, refused_by)
 

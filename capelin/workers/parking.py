@@ -18,7 +18,7 @@ from capelin.connection import Connection
 from capelin.errors import CapelinError
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import ParkedRow
-from capelin.workers.fleet import Member, read_members
+from capelin.workers.fleet import KEY_LACKS, Member, read_members
 from capelin.workers.running import Start
 
 log = structlog.get_logger("capelin.worker")
@@ -54,14 +54,14 @@ class Parking:
         Args:
             start: The start that could not run.
             refused_by: The digest of the signature that refused its arguments; empty when its task is
-                unknown here.
+                unknown here; ``key:`` and the name of the key that lacks.
         """
         delivery = start.delivery
         log.warning(
             "a job is parked: this worker cannot run it",
             job=start.job_id,
             task=delivery.task,
-            why="its arguments are of another signature" if refused_by else "unknown task",
+            why=why_parked(refused_by),
         )
         self._tell(start.shard, [ParkedRow(delivery.task, delivery.digest, refused_by)])
 
@@ -114,6 +114,14 @@ class Parking:
                 why="its arguments are of another signature" if row.refused_by else "unknown task",
                 members=members,
             )
+
+
+def why_parked(refused_by: str) -> str:
+    """In words, for the log."""
+    if refused_by.startswith(KEY_LACKS):
+        name = refused_by.removeprefix(KEY_LACKS)
+        return f"it is encrypted with key {name}, which is not in CAPELIN_ENCRYPTION_KEYS here"
+    return "its arguments are of another signature" if refused_by else "unknown task"
 
 
 def _can_run(member: Member, shard: ShardKeys, row: ParkedRow) -> bool:

@@ -74,6 +74,7 @@ def member_for(
     release: str = "",
     singletons: Iterable[str] = (),
     candidate: bool = False,
+    keys: Iterable[str] = (),
 ) -> Member:
     """The worker's record in the fleet."""
     return Member(
@@ -89,6 +90,7 @@ def member_for(
         release=release,
         singletons=tuple(sorted(singletons)),
         candidate=candidate,
+        keys=tuple(keys),
     )
 
 

@@ -292,6 +292,7 @@ class Worker:
             recorder=recorder,
             queue_weights=self._queues,
             known_tasks=self._known,
+            keys=self.settings.seal.key_ids,
             meter=self._meter,
         )
 
@@ -312,6 +313,7 @@ class Worker:
             base_context=copy_context(),
             is_leader=self._leads_now,
             tracer=self._app.tracer,
+            seal=self.settings.seal,
         )
         return consumer
 
@@ -340,6 +342,7 @@ class Worker:
                 release=self._standing.declaration.digest,
                 singletons=() if singletons is None else self._app.singletons,
                 candidate=self._stands,
+                keys=self.settings.seal.key_ids,
             ),
             limits=self._limits,
             interval=self.settings.renew_interval,
