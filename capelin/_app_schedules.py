@@ -13,7 +13,7 @@ from capelin.durations import Duration
 from capelin.health import Health
 from capelin.options import TaskOptions
 from capelin.registry import TaskRegistry
-from capelin.requests import JobRequest
+from capelin.requests import JobRequest, check_request_size
 from capelin.schedule_book import ScheduleBook, ScheduleInfo
 from capelin.schedules import Schedule, ScheduleArguments, SchedulePolicy, timing_of
 
@@ -76,6 +76,7 @@ class AppSchedules(ABC):
         describe = partial(describe_task, self.registry, self.defaults)
         made = schedule_of(name, timing_of(when, timezone), given, SchedulePolicy(**policy), describe)
         book = self.schedules
+        check_request_size(given, book.max_payload_bytes)
         await book.timetable.put(self.name, made.sealed(book.seal))
         return await book.info(name)
 

@@ -30,6 +30,11 @@ class Rows:
         self._seal = seal
         self._plain: dict[tuple[Any, ...], str] = {}
 
+    @property
+    def seals(self) -> bool:
+        """Whether it encrypts arguments."""
+        return self._seal.active
+
     def row(self, request: JobRequest[Any], uid: str, origin: Mapping[str, str]) -> NewJob:
         """Return one request as a row.
 

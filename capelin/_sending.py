@@ -18,14 +18,13 @@ from capelin._patience import Patience
 from capelin._queues import Queues
 from capelin._rows import Rows, origin
 from capelin._visiting import borrower_of
-from capelin.codec import check_payload_size
 from capelin.connection import Confirmed, Connection, Copies, Stencil, Wish
 from capelin.durations import milliseconds
 from capelin.errors import RedisRefused, Unreachable
 from capelin.ids import new_uid
 from capelin.keys import Keys
 from capelin.lua import Call, Layout, Submitted
-from capelin.requests import JobRequest
+from capelin.requests import JobRequest, check_request_size
 from capelin.settings import Settings
 
 MOST_A_CALL = 500
@@ -155,7 +154,7 @@ class Sender:
             UnsupportedSchema: A queue was written by a newer major version; nothing was sent.
         """
         for request in requests:
-            self._check_size(request)
+            check_request_size(request, self._max_payload_bytes)
         patience = Patience(self._timeout)
         self._queues.forget_unsettled()
         try:
@@ -198,8 +197,8 @@ class Sender:
 
     @property
     def demands(self) -> bool:
-        """Whether every request needs more than a shard: room in its queue, or copies."""
-        return self._most_waiting is not None or self._min_replicas > 0 or self._fsync
+        """Whether every request needs more than a shard: room in its queue, copies, or encryption."""
+        return self._most_waiting is not None or self._min_replicas > 0 or self._fsync or self._rows.seals
 
     def stencil(self, request: JobRequest[Any], layout: Layout, shard: int) -> Cut:
         """Return the call that enqueues such a request in a shard, but for uid and arguments."""
@@ -220,11 +219,6 @@ class Sender:
             [batch], (request,), origin(), results, patience=Patience(self._timeout), wish=None
         )
         return gave_up or results[0]
-
-    def _check_size(self, request: JobRequest[Any]) -> None:
-        check_payload_size(request.task, request.args, self._max_payload_bytes)
-        if request.then is not None:
-            self._check_size(request.then)
 
     async def _open(self, queues: set[str], patience: Patience) -> None:
         while not self.layouts.keys() >= queues:

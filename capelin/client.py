@@ -13,7 +13,6 @@ from capelin._queues import Queues
 from capelin._rows import Describe, Rows
 from capelin._sending import Placed, Sender
 from capelin._waiting import Ends
-from capelin.codec import MOST_BYTES
 from capelin.connection import connect
 from capelin.durations import milliseconds
 from capelin.errors import RedisRefused, Unreachable
@@ -22,7 +21,7 @@ from capelin.keys import Keys, ShardKeys
 from capelin.lua import CancelVerdict, Replayed, Watched
 from capelin.records import JobInfo, JobStatus, read_info
 from capelin.replaying import Replaying
-from capelin.requests import JobRequest
+from capelin.requests import MOST_BYTES, JobRequest
 from capelin.settings import Settings
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 from typing_extensions import TypeAliasType
 
-from capelin.errors import InvalidArguments, PayloadTooLarge
+from capelin.errors import InvalidArguments
 from capelin.exact import difference, is_json, show, why_not_finite, why_not_json
 from capelin.hints import UNIONS, spell, unwrap
 
@@ -190,20 +190,6 @@ def encode_plain(task: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> st
         ) from cause
     except Inexact as cause:
         raise InvalidArguments(task=task, why=str(cause)) from cause
-
-
-MOST_BYTES = 4
-"""A character takes one to four: most texts need no counting."""
-
-
-def check_payload_size(task: str, text: str, limit: int) -> None:
-    """Refuse encoded arguments of more than ``limit`` bytes.
-
-    Raises:
-        PayloadTooLarge: They are larger.
-    """
-    if len(text) * MOST_BYTES > limit and (size := len(text.encode())) > limit:
-        raise PayloadTooLarge(task=task, size=size, limit=limit)
 
 
 def _plain_text(values: Any) -> bytes:

@@ -19,6 +19,9 @@ from capelin.retry import RetryPolicy, checked_when
 
 DEFAULT_QUEUE = "default"
 MAX_KEY_BYTES = 1024
+MAX_HEADERS = 64
+MAX_HEADERS_BYTES = 16 * 1024
+MAX_CHAIN = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -362,17 +365,26 @@ def _headers(option: str, value: object) -> dict[str, str]:
     expected = "expected a mapping of strings to strings"
     if not is_mapping(value):
         raise InvalidOption(option=option, value=value, why=expected)
+    if len(value) > MAX_HEADERS:
+        raise InvalidOption(option=option, value=f"{len(value)} of them", why=f"at most {MAX_HEADERS}")
     result: dict[str, str] = {}
+    size = 0
     for name, text in value.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise InvalidOption(option=option, value=value, why=f"{expected}; {name!r} is {text!r}")
         try:
-            (name + text).encode()
+            size += len((name + text).encode())
         except UnicodeEncodeError as cause:
             raise InvalidOption(
                 option=option, value=value, why=f"{name!r} cannot be written as UTF-8: {cause.reason}"
             ) from cause
         result[str(name)] = str(text)
+    if size > MAX_HEADERS_BYTES:
+        raise InvalidOption(
+            option=option,
+            value=f"{size:,} bytes",
+            why=f"at most {MAX_HEADERS_BYTES:,} in all",
+        )
     return result
 
 
@@ -384,6 +396,15 @@ def _then(option: str, value: object) -> JobRequest[Any]:
             option=option,
             value=value.task,
             why="the job that follows lives in its parent's shard, once: no dedupe_key and no shard_key",
+        )
+    follower, length = value.then, 1
+    while follower is not None:
+        follower, length = follower.then, length + 1
+    if length > MAX_CHAIN:
+        raise InvalidOption(
+            option=option,
+            value=value.task,
+            why=f"at most {MAX_CHAIN} jobs follow each other",
         )
     return value
 

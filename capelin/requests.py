@@ -10,9 +10,13 @@ from typing import Any, ClassVar, Generic, Self
 
 from typing_extensions import TypeIs, TypeVar
 
+from capelin.errors import PayloadTooLarge
 from capelin.priority import Priority
 
 R_co = TypeVar("R_co", default=Any, covariant=True)
+
+MOST_BYTES = 4
+"""A character takes one to four: most texts need no counting."""
 
 
 class OnDuplicate(StrEnum):
@@ -105,6 +109,24 @@ class JobRequest(Generic[R_co]):
         request.__dict__.update(self.__dict__)
         request.__dict__[name] = value
         return request
+
+
+def check_request_size(request: JobRequest[Any], limit: int) -> None:
+    """Refuse a job whose encoded arguments, with those of what follows it, take more than ``limit`` bytes.
+
+    Raises:
+        PayloadTooLarge: They are larger.
+    """
+    characters, one = 0, request
+    texts: list[str] = []
+    while True:
+        characters += len(one.args)
+        texts.append(one.args)
+        if one.then is None:
+            break
+        one = one.then
+    if characters * MOST_BYTES > limit and (size := sum(len(text.encode()) for text in texts)) > limit:
+        raise PayloadTooLarge(task=request.task, size=size, limit=limit)
 
 
 def is_request(value: object) -> TypeIs[JobRequest[Any]]:

@@ -145,7 +145,7 @@ class ScheduleBook:
 
     def __init__(self, connection: Connection, keys: Keys, settings: Settings) -> None:
         self._connection, self._keys, self._settings = connection, keys, settings
-        self.seal = settings.seal
+        self.seal, self.max_payload_bytes = settings.seal, settings.max_payload_bytes
         self.timetable = Timetable(connection, keys)
 
     async def ls(self) -> list[ScheduleInfo]:

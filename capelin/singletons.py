@@ -23,6 +23,7 @@ from capelin.names import check_name
 
 State = TypeVar("State", bound=BaseModel | None, default=None)
 
+MAX_STATE_BYTES = 1024 * 1024
 INTERVAL = 60.0
 """Seconds from the end of one run to the next, if nothing else is said."""
 LOSE_TIMEOUT = 5.0
@@ -226,9 +227,15 @@ class Singleton(Generic[State]):
         if self._codec is None:
             return b"null"
         try:
-            return self._codec.write(state)
+            text = self._codec.write(state)
         except Inexact as cause:
             raise InvalidState(singleton=self.name, why=str(cause)) from cause
+        if len(text) > MAX_STATE_BYTES:
+            raise InvalidState(
+                singleton=self.name,
+                why=f"it takes {len(text):,} bytes, the limit is {MAX_STATE_BYTES:,}; store it elsewhere",
+            )
+        return text
 
     def decode(self, text: bytes) -> State:
         """Return the state that this, an older or a newer release saved.

@@ -18,7 +18,7 @@ from capelin.lua.replies import ScheduleVerdict
 from capelin.names import check_name
 from capelin.options import CallArguments, CallOptions, TaskOptions
 from capelin.records import moment
-from capelin.requests import JobRequest
+from capelin.requests import JobRequest, check_request_size
 from capelin.schedule_book import ScheduleBook, ScheduleInfo, ScheduleStatus
 from capelin.schedules import ScheduleArguments, SchedulePolicy, timing_of
 from capelin.timetable import CODE
@@ -118,6 +118,7 @@ async def add_schedule(
         check_name("app", part)
     made = schedule_of(name, timing_of(when, timezone), request, SchedulePolicy(**policy), _nothing_known)
     book = schedule_book(access)
+    check_request_size(request, book.max_payload_bytes)
     change = await book.timetable.put(app, made.sealed(book.seal))
     alive = await _alive(access)
     able = (member.id for member in alive if request.queue in member.queues and request.task in member.tasks)

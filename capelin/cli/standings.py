@@ -63,7 +63,10 @@ def facts_of(schedule: ScheduleInfo, now: int) -> list[tuple[str, object]]:
         ("meaning", schedule.meaning),
         ("app", f"{schedule.app}, {_SOURCE.get(schedule.source, schedule.source)}"),
         ("task", schedule.task),
-        ("arguments", ("encrypted" if schedule.encrypted else ", ".join(arguments) or "none") if readable else None),
+        (
+            "arguments",
+            _arguments(schedule, arguments) if readable else None,
+        ),
         ("queue", schedule.queue),
         ("next tick", _moment(schedule.next, now)),
         ("last fired", _moment(schedule.last_tick, now)),
@@ -100,6 +103,10 @@ def why_not_fired(schedule: ScheduleInfo, ticks: Sequence[datetime]) -> str:
 def by_clock(moment: datetime, zone: str) -> datetime:
     """Return a moment as the clocks of a zone show it."""
     return moment.astimezone(ZoneInfo(zone))
+
+
+def _arguments(schedule: ScheduleInfo, shown: list[str]) -> str:
+    return "encrypted" if schedule.encrypted else ", ".join(shown) or "none"
 
 
 def _status_in_words(schedule: ScheduleInfo, now: int) -> str:

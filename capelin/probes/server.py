@@ -5,6 +5,7 @@ the worker's code does to its event loop keeps it from answering.
 """
 
 import asyncio
+import contextlib
 import json
 import socket
 import socketserver
@@ -33,6 +34,7 @@ _METRICS: Final = "/metrics"
 _PATIENCE: Final = 8.0
 _IDLE: Final = 10.0
 _MOST_PORTS: Final = 65_535
+_MOST_CONNECTIONS: Final = 64
 
 
 class Address(NamedTuple):
@@ -123,6 +125,8 @@ class _Server(ThreadingHTTPServer):
             self.address_family = socket.AF_INET6
         self.source: Source
         self.loop: asyncio.AbstractEventLoop
+        self._open: dict[socket.socket, None] = {}
+        self._open_lock = threading.Lock()
         super().__init__((address.host, address.port), _Handler)
 
     @override
@@ -130,6 +134,24 @@ class _Server(ThreadingHTTPServer):
         # HTTPServer's own asks for the name of the host, which may take long.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "capelin", self.server_address[1]
+
+    @override
+    def process_request(self, request: Any, client_address: Any) -> None:
+        # Who asks slowly, or never, holds a thread: the oldest makes room, so that probes are answered
+        # whatever else knocks.
+        with self._open_lock:
+            self._open[request] = None
+            oldest = next(iter(self._open)) if len(self._open) > _MOST_CONNECTIONS else None
+        if oldest is not None:
+            with contextlib.suppress(OSError):
+                oldest.shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    @override
+    def shutdown_request(self, request: Any) -> None:
+        with self._open_lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:

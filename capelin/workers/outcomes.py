@@ -21,6 +21,7 @@ from capelin.workers.processes import RemoteError
 
 log = structlog.get_logger("capelin.worker")
 
+_LONGEST_TYPE = 200
 _LONGEST_MESSAGE = 2_000
 _LONGEST_TRACEBACK = 12_000
 _NOT_RETRIED = (InvalidArguments, InvalidResult)
@@ -29,7 +30,7 @@ _NOT_RETRIED = (InvalidArguments, InvalidResult)
 def failure_json(error: BaseException) -> str:
     """An error as the record keeps it: ``{"type", "message", "traceback"}``, cut to a bounded size."""
     content = {
-        "type": _type_of(error),
+        "type": _cut(_type_of(error), _LONGEST_TYPE),
         "message": _cut(_message_of(error), _LONGEST_MESSAGE),
         "traceback": _cut(_traceback_of(error), _LONGEST_TRACEBACK, keep_end=True),
     }
@@ -145,7 +146,7 @@ def failed(
         wanted = _asked_for(error)
     wait = policy.decide(attempt=delivery.attempt + 1, exception=error, elapsed=elapsed)
     if wait is None:
-        return dead(delivery, _type_of(error), error)
+        return dead(delivery, _cut(_type_of(error), _LONGEST_TYPE), error)
     return OutcomeRow(
         delivery.uid,
         delivery.token,

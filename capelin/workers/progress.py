@@ -13,6 +13,8 @@ from capelin.connection import Connection
 from capelin.errors import RedisRefused, Unreachable
 from capelin.workers.running import Start
 
+_LONGEST_MESSAGE = 1_000
+
 log = structlog.get_logger("capelin.worker")
 
 
@@ -20,7 +22,7 @@ async def report_progress(
     connection: Connection, start: Start, worker: str, fraction: float, message: str
 ) -> None:
     """Write how far a start is; a start that is over is not heard."""
-    text = json.dumps([fraction, message])
+    text = json.dumps([fraction, message[:_LONGEST_MESSAGE]])
     call = lua.progress(start.shard, uid=start.uid, worker=worker, token=start.token, progress=text)
     try:
         await connection.run(call)

@@ -16,8 +16,8 @@ import pytest
 from annotated_types import Gt
 from pydantic import AfterValidator, SecretStr
 
-from capelin.codec import Codec, Inexact, check_payload_size, encode_plain, read_json, readable
-from capelin.errors import InvalidArguments, PayloadTooLarge
+from capelin.codec import Codec, Inexact, encode_plain, read_json, readable
+from capelin.errors import InvalidArguments
 from capelin.exact import difference
 from tests.support.samples import (
     Address,
@@ -410,15 +410,6 @@ def test_arguments_of_a_task_known_by_name_are_plain_json(
 
     assert why in str(error.value)
     assert str(error.value).startswith("email.send: ")
-
-
-def test_a_payload_is_measured_in_bytes_and_refused_over_the_limit() -> None:
-    check_payload_size("t", "ä" * 50, 100)
-
-    with pytest.raises(PayloadTooLarge, match=r"102 bytes, the limit is 100 .*pass a reference") as error:
-        check_payload_size("t", "ä" * 51, 100)
-
-    assert (error.value.size, error.value.limit) == (102, 100)
 
 
 class Fixed(tzinfo):
