@@ -72,8 +72,8 @@ class Settings(BaseSettings):
     )
 
     # Encryption
-    encryption_keys: SecretStr = Field(
-        default=SecretStr(""), description="base64, separated by commas; the first encrypts, all decrypt"
+    encryption_keys: SecretStr | None = Field(
+        default=None, description="base64, separated by commas; the first encrypts, all decrypt"
     )
 
     # Retention
@@ -134,7 +134,7 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: They cannot be read, or the extra ``encryption`` is not installed.
         """
-        return seal_of(self.encryption_keys.get_secret_value())
+        return seal_of("" if self.encryption_keys is None else self.encryption_keys.get_secret_value())
 
     @property
     def renew_interval(self) -> float:
