@@ -65,7 +65,7 @@ class Probe:
         client = self._app.client()
         queues = await client.connection.command("SMEMBERS", self._keys.queues)
         layouts = await client.queues.open(sorted(queue.decode() for queue in queues))
-        return {queue: layout.shards for queue, layout in layouts.items()}
+        return {queue: layout.reach for queue, layout in layouts.items()}
 
     async def next_due(self, *, retries_only: bool) -> datetime | None:
         """Return when the next scheduled job is due (or only the next that failed before)."""

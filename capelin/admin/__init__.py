@@ -3,6 +3,7 @@
     access      how they reach Redis, and which queues and shards there are
     queues      depth, age, pause and resume
     draining    waiting until a queue has run empty
+    reshard     cutting a queue into another number of shards
     shards      who owns what
     fleet       workers
     overview    queues, shards and workers from one look at each shard, for screens
@@ -39,6 +40,14 @@ from capelin.admin.orders import NotObeyed, Order, find_worker, tell_worker
 from capelin.admin.overview import Overview, read_overview
 from capelin.admin.queues import QueueStanding, list_queues, pause_queue, resume_queue
 from capelin.admin.repairing import Repaired, cancel_jobs, repair_all, retry_jobs
+from capelin.admin.reshard import (
+    MOST_SHARDS,
+    OldHome,
+    Resharding,
+    ReshardRefused,
+    plan_reshard,
+    reshard_queue,
+)
 from capelin.admin.schedules import (
     OPERATOR,
     LeaderStanding,
@@ -56,6 +65,7 @@ from capelin.admin.story import JobStory, Kinship, Relative, read_story
 from capelin.admin.walking import count_matching, matching, until_none
 
 __all__ = [
+    "MOST_SHARDS",
     "OPERATOR",
     "WAITING",
     "Access",
@@ -69,11 +79,14 @@ __all__ = [
     "LeaderStanding",
     "NotObeyed",
     "NotThere",
+    "OldHome",
     "Order",
     "Overview",
     "QueueStanding",
     "Relative",
     "Repaired",
+    "ReshardRefused",
+    "Resharding",
     "ScheduleAdded",
     "Selection",
     "ShardStanding",
@@ -103,6 +116,7 @@ __all__ = [
     "named_request",
     "open_access",
     "pause_queue",
+    "plan_reshard",
     "purge",
     "read_job",
     "read_leader",
@@ -113,6 +127,7 @@ __all__ = [
     "repair_all",
     "replay",
     "replay_all",
+    "reshard_queue",
     "resume_queue",
     "retry_job",
     "retry_jobs",

@@ -9,7 +9,7 @@ from capelin._queues import Queues
 from capelin.connection import Connection, connect
 from capelin.errors import CapelinError, UnsupportedSchema
 from capelin.keys import Keys, ShardKeys
-from capelin.lua import Call
+from capelin.lua import LAYOUT_FIELDS, Call, Layout
 from capelin.lua.looking import Survey, survey
 from capelin.replaying import Replaying
 from capelin.settings import SCHEMA, Settings
@@ -76,12 +76,10 @@ class Access:
         seconds, micros = await self.connection.command("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
 
-    async def layouts(
+    async def read_layouts(
         self, queue: str | None = None, *, broken: dict[str, Exception] | None = None
-    ) -> Mapping[str, int]:
-        """Return how many shards of each queue may hold anything, by name; only one queue's if it is named.
-
-        A queue that was cut into fewer has more of them than it is cut into, until the others are empty.
+    ) -> Mapping[str, Layout]:
+        """Return how each queue is cut, by name; only one queue's if it is named.
 
         Args:
             queue: Only this one.
@@ -97,22 +95,32 @@ class Access:
             raise NotThere(what="queue", name=queue, known=names)
         metas = await self._replies(
             self.connection.commands,
-            [("HMGET", self.keys.queue_meta(name), "shards", "schema", "reach") for name in wanted],
+            [("HMGET", self.keys.queue_meta(name), *LAYOUT_FIELDS) for name in wanted],
         )
-        layouts: dict[str, int] = {}
+        layouts: dict[str, Layout] = {}
         for name, meta in zip(wanted, metas, strict=True):
             try:
-                shards, schema, reach = _sound_one(meta)
-                if schema is not None and int(schema) > SCHEMA:
-                    raise UnsupportedSchema(queue=name, found=int(schema), supported=SCHEMA)
+                layout = Layout.of(_sound_one(meta))
+                if layout is not None and layout.schema > SCHEMA:
+                    raise UnsupportedSchema(queue=name, found=layout.schema, supported=SCHEMA)
             except CapelinError as error:
                 if broken is None:
                     raise
                 broken[name] = error
                 continue
-            if shards is not None:  # else it was named a moment ago, and is about to be laid out
-                layouts[name] = int(reach or shards)
+            if layout is not None:  # else it was named a moment ago, and is about to be laid out
+                layouts[name] = layout
         return layouts
+
+    async def layouts(
+        self, queue: str | None = None, *, broken: dict[str, Exception] | None = None
+    ) -> Mapping[str, int]:
+        """Return how many shards of each queue may hold anything; arguments and errors as ``read_layouts``.
+
+        A queue that was cut into fewer has more of them than it is cut into, until the others are empty.
+        """
+        found = await self.read_layouts(queue, broken=broken)
+        return {name: layout.reach for name, layout in found.items()}
 
     async def shards(self, queue: str | None = None) -> list[ShardKeys]:
         """Return every shard, or those of one queue; the errors are those of ``layouts``."""

@@ -54,12 +54,13 @@ async def read_overview(access: Access) -> Overview:
         async with open_access("redis://localhost", prefix="capelin", settings=Settings()) as access:
             print(sum(queue.waiting for queue in (await read_overview(access)).queues))
     """
+    layouts = await access.read_layouts(broken={})
     surveys, broken = await access.readable_surveys()
     workers = await worker_standings(access, surveys)
     serving = {worker.id: worker.queues for worker in workers if worker.alive}
     return Overview(
         now=await access.clock(),
-        queues=tuple(queue_standings(surveys, serving)),
+        queues=tuple(queue_standings(surveys, layouts, serving)),
         shards=tuple(shard_standings(surveys)),
         workers=tuple(workers),
         broken={name: str(error) for name, error in broken.items()},

@@ -1,6 +1,6 @@
 """Queues: how many jobs wait in each, how long, who serves it; pause and resume."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -8,6 +8,7 @@ from capelin import lua
 from capelin.admin.access import Access
 from capelin.admin.fleet import read_fleet
 from capelin.keys import ShardKeys
+from capelin.lua import Call, Layout
 from capelin.lua.looking import Survey
 from capelin.priority import STREAMS
 from capelin.records import moment
@@ -19,6 +20,9 @@ class QueueStanding:
 
     Attributes:
         shards: Into how many it is cut.
+        layout: The number of its layout: one more each time it is cut anew.
+        shards_beyond: Shards of a larger layout that still hold something.
+        older_layouts: Older layouts of which dedupe keys may be held.
         waiting: Jobs that wait for a worker.
         waiting_by_priority: The same by stream: the priorities, and what came back (``returned``).
         oldest: When the first of them began to wait; None when none does.
@@ -38,6 +42,9 @@ class QueueStanding:
 
     queue: str
     shards: int
+    layout: int = 1
+    shards_beyond: int = 0
+    older_layouts: int = 0
     waiting: int = 0
     waiting_by_priority: Mapping[str, int] = field(default_factory=dict[str, int])
     oldest: datetime | None = None
@@ -57,7 +64,7 @@ class QueueStanding:
     @property
     def paused(self) -> bool:
         """Whether nothing is taken from it."""
-        return self.paused_shards == self.shards
+        return self.paused_shards == self.shards + self.shards_beyond
 
 
 async def list_queues(access: Access, queue: str | None = None) -> list[QueueStanding]:
@@ -67,31 +74,37 @@ async def list_queues(access: Access, queue: str | None = None) -> list[QueueSta
         NotThere: There is no queue of that name.
         Unreachable, RedisRefused: Redis could not be asked.
     """
+    layouts = await access.read_layouts(queue)
     surveys = await access.surveys(queue)
     now = await access.clock()
     alive = [member for member, expires in (await read_fleet(access)).values() if expires > now]
-    return queue_standings(surveys, {member.id: member.queues for member in alive})
+    return queue_standings(surveys, layouts, {member.id: member.queues for member in alive})
 
 
 def queue_standings(
-    surveys: Mapping[ShardKeys, Survey], serving: Mapping[str, Collection[str]]
+    surveys: Mapping[ShardKeys, Survey], layouts: Mapping[str, Layout], serving: Mapping[str, Collection[str]]
 ) -> list[QueueStanding]:
     """``list_queues`` for whoever has surveyed the shards already.
 
     Args:
         surveys: Of every shard of the queues.
+        layouts: How the queues are cut.
         serving: The queues that each live worker serves, by its id.
     """
     by_queue: dict[str, list[Survey]] = {}
     for shard, found in surveys.items():
         by_queue.setdefault(shard.queue, []).append(found)
     return [
-        _standing(name, found, [worker for worker, queues in serving.items() if name in queues])
+        _standing(
+            name, layouts.get(name), found, [worker for worker, queues in serving.items() if name in queues]
+        )
         for name, found in by_queue.items()
     ]
 
 
-def _standing(queue: str, surveys: list[Survey], workers: Iterable[str]) -> QueueStanding:
+def _standing(
+    queue: str, layout: Layout | None, surveys: list[Survey], workers: Iterable[str]
+) -> QueueStanding:
     by_priority = {name: sum(found.streams[name].waiting for found in surveys) for name in STREAMS}
     entered = [
         (standing.oldest, found.now)
@@ -105,9 +118,13 @@ def _standing(queue: str, surveys: list[Survey], workers: Iterable[str]) -> Queu
         for task, count in found.parked.items():
             parked[task] = parked.get(task, 0) + count
     enqueued = sum(found.totals.get(each, 0) for found in surveys for each in ("enqueued", "replayed"))
+    shards = len(surveys) if layout is None else min(layout.shards, len(surveys))
     return QueueStanding(
         queue=queue,
-        shards=len(surveys),
+        shards=shards,
+        layout=1 if layout is None else layout.version,
+        shards_beyond=len(surveys) - shards,
+        older_layouts=0 if layout is None else len(layout.homes),
         waiting=sum(by_priority.values()),
         waiting_by_priority=by_priority,
         oldest=None if oldest is None else moment(oldest),
@@ -136,13 +153,21 @@ async def pause_queue(access: Access, queue: str) -> bool:
         NotThere: There is no queue of that name.
         Unreachable, RedisRefused: Some of its shards may not be paused.
     """
-    shards = await access.shards(queue)
     since = await access.clock()
-    changed = await access.ask([lua.pause(shard, since=since) for shard in shards])
-    return any(changed)
+    return await _on_each(access, queue, lambda shard: lua.pause(shard, since=since))
 
 
 async def resume_queue(access: Access, queue: str) -> bool:
     """End a queue's pause; returns and raises as ``pause_queue``."""
-    changed = await access.ask([lua.resume(shard) for shard in await access.shards(queue)])
-    return any(changed)
+    return await _on_each(access, queue, lua.resume)
+
+
+async def _on_each(access: Access, queue: str, call: Callable[[ShardKeys], Call[bool]]) -> bool:
+    """Do it to every shard, those too that a reshard adds meanwhile; return whether that changed anything."""
+    changed = False
+    done: set[ShardKeys] = set()
+    while shards := [shard for shard in await access.shards(queue) if shard not in done]:
+        answers: list[bool] = await access.ask([call(shard) for shard in shards])
+        changed |= any(answers)
+        done.update(shards)
+    return changed

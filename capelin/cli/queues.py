@@ -1,4 +1,4 @@
-"""``capelin queues``: depth, age, who serves them; pause and resume, drain and purge."""
+"""``capelin queues``: depth, age, who serves them; pause and resume, drain, purge, reshard."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +8,7 @@ from capelin.cli import queues_empty
 from capelin.cli.completing import queue_names
 from capelin.cli.nouns import noun
 from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl
+from capelin.cli.queues_reshard import reshard
 
 if TYPE_CHECKING:
     from capelin.admin import QueueStanding
@@ -58,6 +59,11 @@ def ls(
             for queue in found
         ],
     )
+    for queue in found:
+        if queue.older_layouts or queue.shards_beyond:
+            print_note(
+                f"{queue.queue} was cut anew: capelin queues reshard {queue.queue} tells what is left."
+            )
 
 
 @queues.command("show")
@@ -83,6 +89,7 @@ def show(
         [
             ("state", _state(found)),
             ("shards", found.shards),
+            ("beyond", _beyond(found)),
             ("waiting", f"{found.waiting} ({waiting})" if waiting else "0"),
             ("oldest", f"{ago(found.oldest_seconds)}, since {at(found.oldest)}" if found.oldest else None),
             ("running", found.running),
@@ -132,6 +139,16 @@ def resume(
 
 queues.command("drain")(queues_empty.drain)
 queues.command("purge")(queues_empty.purge)
+queues.command("reshard")(reshard)
+
+
+def _beyond(queue: "QueueStanding") -> str | None:
+    parts: list[str] = []
+    if queue.shards_beyond:
+        parts.append(f"{queue.shards_beyond} shards of a larger layout still hold jobs or their records")
+    if queue.older_layouts:
+        parts.append(f"keys are asked for in {queue.older_layouts} older layouts, too")
+    return "\n".join(parts) or None
 
 
 def _say(queue: str, state: str, *, changed: bool, as_json: bool, as_lines: bool) -> None:
@@ -145,6 +162,6 @@ def _state(queue: "QueueStanding") -> str:
     if queue.paused:
         return "paused"
     if queue.paused_shards:
-        return f"paused {queue.paused_shards}/{queue.shards}"
+        return f"paused {queue.paused_shards}/{queue.shards + queue.shards_beyond}"
     count = len(queue.workers)
     return f"{count} {'worker' if count == 1 else 'workers'}" if count else "no worker"

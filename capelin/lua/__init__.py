@@ -16,6 +16,7 @@ from capelin.lua.consuming import (
     unpark,
 )
 from capelin.lua.layouts import (
+    LAYOUT_FIELDS,
     Cut,
     Home,
     Layout,
@@ -50,6 +51,7 @@ from capelin.lua.upkeep import DeadRow, pause, purge, resume, retain
 
 __all__ = [
     "FIRST_LAYOUT",
+    "LAYOUT_FIELDS",
     "Beat",
     "Call",
     "CancelVerdict",

@@ -18,6 +18,10 @@ _LEND = Transition("lend")
 _LOANS = Transition("loans")
 
 
+LAYOUT_FIELDS = ("shards", "schema", "layout", "reach", "homes", "fewest")
+"""What ``{queue}:meta`` holds of a layout."""
+
+
 class Home(NamedTuple):
     """An older layout of which keys may still be held."""
 
@@ -59,6 +63,14 @@ class Layout:
             homes=tuple(Home(*map(int, each.split(":"))) for each in text(homes).split(",") if each),
             fewest=int(fewest),
         )
+
+    @classmethod
+    def of(cls, fields: Sequence[bytes | None]) -> "Layout | None":
+        """Read the values of ``LAYOUT_FIELDS``; None when the queue is not laid out."""
+        shards, schema, version, reach, homes, fewest = fields
+        if shards is None:
+            return None
+        return cls.read([shards, schema or 0, version or 1, reach or shards, homes, fewest or shards])
 
     @property
     def settled(self) -> bool:
@@ -175,6 +187,7 @@ class Sealed:
         heard: The newest layout that the shard has heard of.
         live: Jobs that have not ended.
         ended: Jobs that have, and can still be asked for.
+        stakes: Stakes of workers; one that ended goes when somebody reaps.
         lent: Keys that jobs of other shards may hold.
         paused: Whether nothing is taken from it.
         keys: Keys that are held, by the version of the layout under which they were taken.
@@ -183,18 +196,25 @@ class Sealed:
     heard: int
     live: int
     ended: int
+    stakes: int
     lent: int
     paused: bool
     keys: Mapping[int, Held]
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it that anybody might ask for, or look after."""
+        return not (self.live or self.ended or self.stakes)
+
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Sealed":
         """Read the reply."""
-        heard, live, ended, lent, paused, keys = raw
+        heard, live, ended, stakes, lent, paused, keys = raw
         return cls(
             heard=int(heard),
             live=live,
             ended=ended,
+            stakes=stakes,
             lent=lent,
             paused=bool(paused),
             keys={version: Held(count, window) for version, count, window in keys},

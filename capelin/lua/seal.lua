@@ -1,7 +1,7 @@
 -- seal: a shard hears of a layout, and takes no request of an older one from here on. Tells what it still holds. Keeps: 7.
--- KEYS: meta, never, scheduled, finished, dlq, lent, *streams
+-- KEYS: meta, never, scheduled, finished, dlq, lent, stakes, *streams
 -- ARGV: layout
--- Reply: {heard, live, ended, lent, paused, keys}; heard: the newest layout that it has heard of. live: jobs that have not ended;
+-- Reply: {heard, live, ended, stakes, lent, paused, keys}; heard: the newest layout that it has heard of. live: jobs that have not ended;
 --   ended: those that can still be asked for. lent: keys that jobs of other shards may hold. keys: {version, count, ms}: the
 --   keys that were taken here under each layout and are held, and for how long the last window holds.
 -- include: now, shard, layout
@@ -33,6 +33,7 @@ return {
   math.max(heard, tonumber(layout)),
   live,
   redis.call('ZCARD', finished) + redis.call('XLEN', dlq),
+  redis.call('ZCARD', stakes),
   redis.call('HLEN', lent),
   redis.call('HEXISTS', meta, 'paused'),
   keys,

@@ -25,7 +25,7 @@ class Control:
 
     Args:
         block: The longest wait for a message, seconds.
-        shards: Every shard of the queues that the worker serves.
+        shards: Returns every shard of the queues that the worker serves, now.
         poke: Has the heartbeat look at the fleet now.
         declare: Says again what the worker's release declares.
         orders: What is done when an operator says so.
@@ -43,7 +43,7 @@ class Control:
         ownership: Ownership,
         waiter: Waiter,
         parking: Parking,
-        shards: Sequence[ShardKeys],
+        shards: Callable[[], Sequence[ShardKeys]],
         poke: Callable[[], None],
         declare: Callable[[], None],
         orders: Mapping[inbox.Kind, Callable[[], None]],
@@ -99,7 +99,7 @@ class Control:
         """The worker is a member of the fleet now, for the first time or again: what was parked before may
         be for it.
         """
-        for shard in self._shards:
+        for shard in self._shards():
             self._consumer.unpark(shard)
 
     def found_parked(self, shard: ShardKeys, rows: list[ParkedRow]) -> None:

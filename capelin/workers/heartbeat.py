@@ -30,8 +30,10 @@ from capelin.workers.ownership import Ownership
 from capelin.workers.pulse import Pulse
 from capelin.workers.reconciliation import Reconciliation
 from capelin.workers.running import Running
+from capelin.workers.settling import Settling
 from capelin.workers.stall import Stall
 from capelin.workers.sweep import Sweep
+from capelin.workers.territory import Territory
 from capelin.workers.trust import Trust
 from capelin.workers.upkeep import Upkeep
 
@@ -86,6 +88,7 @@ class Heartbeat:
         post: Runs a function on the worker's event loop.
         progressed: When the worker's event loop last made progress (``time.monotonic``).
         free_slots: How many more jobs the worker could run.
+        territory: The shards of its queues.
         uncertain: Shards of takes that were not answered; the consumer appends, the heartbeat removes.
         asking: Shards of takes that are on their way: their replies may wait for a loop that is blocked.
         joins: Whether the worker is a member of the fleet; one that only drains what is there keeps its
@@ -104,7 +107,7 @@ class Heartbeat:
         interval: float,
         stall_after: float,
         stall_limit: float,
-        layouts: Mapping[str, int],
+        territory: Territory,
         ownership: Ownership,
         running: Running,
         uncertain: "deque[ShardKeys]",
@@ -124,7 +127,8 @@ class Heartbeat:
         self._interval = interval
         self._stall_after = stall_after
         self._stall_limit = stall_limit
-        self._layouts = dict(layouts)
+        self._territory = territory
+        self._settling = Settling(keys, territory)
         self._ownership = ownership
         self._running = running
         self._listener = listener
@@ -137,17 +141,17 @@ class Heartbeat:
         self.members: dict[str, Member] = {}
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
         self._stall = Stall(progressed)
-        self._sweep = Sweep(keys, self._layouts, worker=member.id, interval=interval)
+        self._sweep = Sweep(keys, territory.reach, worker=member.id, interval=interval)
         self._upkeep = Upkeep(
             limits,
-            self._layouts,
+            territory.fewest,
             worker=member.id,
             found_parked=partial(post, listener.found_parked),
             sweep=self._sweep,
             meter=meter,
         )
         self._reconciliation = Reconciliation(uncertain, patience=_INTERVALS_UNTIL_SURE * interval)
-        self._farewell = Farewell(limits, self._layouts, worker=member.id)
+        self._farewell = Farewell(limits, territory.fewest, worker=member.id)
         self._version = -1
         self._wanted: set[ShardKeys] = set()
         self._poke = asyncio.Event()
@@ -233,11 +237,20 @@ class Heartbeat:
         await self._carry_passengers(connection, standing=standing and not quiet)
 
     async def _settle_and_judge(self, connection: Connection) -> None:
+        if await self._territory.look(connection):
+            self._assign()
         await self._settle_ownership(connection)
         self._look_at_failures()
         due = await self._upkeep.run(connection, self._ownership.shards, self.trust)
         if due is not None:
             self._next_at = min(self._next_at, due)
+        if await self._settling.run(connection, self._ownership.shards):
+            self._assign()
+            self._poke.set()
+
+    def _assign(self) -> None:
+        """The membership, or a queue's layout, has changed: whose is which shard now?"""
+        self._wanted = wanted_shards(self._member.id, self.members, self._territory.reach, self._keys)
 
     async def _carry_passengers(self, connection: Connection, *, standing: bool) -> None:
         for passenger in self._passengers:
@@ -296,9 +309,7 @@ class Heartbeat:
     async def sign_off(self, connection: Connection) -> None:
         """The last word of a worker that has nothing running: its stakes and consumers go."""
         # All of them: what it took and finished between two renewals, or stole, no renewal has seen.
-        shards = [
-            self._keys.shard(queue, shard) for queue, count in self._layouts.items() for shard in range(count)
-        ]
+        shards = self._territory.shards()
         async with self._turn:
             await self._farewell.sign_off(connection, shards, self._running.by_shard())
 
@@ -354,8 +365,9 @@ class Heartbeat:
             before = self.members
             self.members = read_members(await connection.command("HGETALL", self._keys.fleet_members))
             self._sweep.saw(before, self.members)
-            self._wanted = wanted_shards(self._member.id, self.members, self._layouts, self._keys)
             self._version = beat.version
+            self._territory.look_soon()
+            self._assign()
         if beat.next_expiry < self._interval * 1000:
             after = (
                 beat.next_expiry / 1000 if self.trust.fit else max(self.trust.fit_in, beat.next_expiry / 1000)

@@ -41,7 +41,7 @@ class Recorder:
 
     Args:
         worker: Its id.
-        layouts: Number of shards by queue.
+        layouts: The number by which limits for a whole queue are divided, by queue; it may change.
         running: The table, which a start leaves when its outcome is recorded.
         on_parked: Told of a start that was parked, and of the digest that refused its arguments.
         on_recorded: Told of each recorded outcome.
@@ -61,7 +61,7 @@ class Recorder:
     ) -> None:
         self._worker = worker
         self._limits = limits
-        self._layouts = dict(layouts)
+        self._layouts = layouts
         self._running = running
         self._on_parked = on_parked
         self._on_recorded = on_recorded

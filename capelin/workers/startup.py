@@ -15,7 +15,7 @@ from capelin._backoff import Backoff
 from capelin.connection import Connection
 from capelin.errors import RedisRefused, Unreachable, UnsupportedSchema
 from capelin.keys import Keys
-from capelin.lua import KnownTask
+from capelin.lua import KnownTask, Layout
 from capelin.options import TaskOptions
 from capelin.settings import SCHEMA, Settings
 from capelin.tasks import Task
@@ -96,9 +96,8 @@ def member_for(
 
 async def open_queues(
     connection: Connection, keys: Keys, queues: Iterable[str], settings: Settings, *, stopping: asyncio.Event
-) -> Mapping[str, int]:
-    """Read, or write, the layouts of the queues: number of shards by queue. Waits for a Redis that does not
-    answer.
+) -> Mapping[str, Layout]:
+    """Read, or write, the layouts of the queues, by name. Waits for a Redis that does not answer.
 
     Raises:
         UnsupportedSchema: A newer major release wrote a queue.
@@ -117,7 +116,7 @@ async def open_queues(
                 raise
 
 
-async def _open_queue(connection: Connection, keys: Keys, queue: str, settings: Settings) -> int:
+async def _open_queue(connection: Connection, keys: Keys, queue: str, settings: Settings) -> Layout:
     layout = await connection.run(lua.open_queue(keys, queue, shards=settings.shards, schema=SCHEMA))
     if layout.schema > SCHEMA:
         raise UnsupportedSchema(queue=queue, found=layout.schema, supported=SCHEMA)
@@ -126,4 +125,4 @@ async def _open_queue(connection: Connection, keys: Keys, queue: str, settings: 
     except RedisRefused as error:
         # A list for people. A full Redis refuses it, and must be drained by workers that start.
         log.warning("the queue's name could not be noted", queue=queue, error=str(error))
-    return layout.shards
+    return layout

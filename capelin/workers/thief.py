@@ -27,7 +27,7 @@ class Thief:
     """Probes of one worker.
 
     Args:
-        shards: All shards of the queues it serves.
+        shards: Returns all shards of the queues it serves, now.
         budget: Probes a second of the whole fleet.
         has_room: Whether the worker could run another job.
     """
@@ -36,13 +36,13 @@ class Thief:
         self,
         consumer: Consumer,
         *,
-        shards: Sequence[ShardKeys],
+        shards: Callable[[], Sequence[ShardKeys]],
         ownership: Ownership,
         budget: float,
         has_room: Callable[[], bool],
     ) -> None:
         self._consumer = consumer
-        self._shards = list(shards)
+        self._shards = shards
         self._ownership = ownership
         self._budget = budget
         self._has_room = has_room
@@ -50,7 +50,7 @@ class Thief:
     @property
     def rate(self) -> float:
         """Probes a second of this worker: its part of what the fleet may send, or needs."""
-        fleet = min(self._budget, _A_SHARD * len(self._shards))
+        fleet = min(self._budget, _A_SHARD * len(self._shards()))
         return fleet / (1 + self._ownership.idle_others)
 
     async def run(self) -> None:
@@ -64,7 +64,7 @@ class Thief:
             now = asyncio.get_running_loop().time()
             owed = min(owed + rate * (now - last), max(1.0, rate))
             last = now
-            foreign = [shard for shard in self._shards if not self._ownership.owns(shard)]
+            foreign = [shard for shard in self._shards() if not self._ownership.owns(shard)]
             count = min(int(owed), len(foreign))
             if count == 0 or not self._has_room():
                 continue

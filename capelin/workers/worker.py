@@ -6,7 +6,7 @@ one of its parts dies of a bug, the worker says so and ends, and whoever started
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from capelin.clusters import seen_by
 from capelin.connection import Connection, connect
 from capelin.errors import ConfigurationError
 from capelin.keys import ShardKeys
-from capelin.lua import OutcomeKind, OutcomeRow, Verdict
+from capelin.lua import Layout, OutcomeKind, OutcomeRow, Verdict
 from capelin.metrics.meter import NO_METER, Meter
 from capelin.scheduler.hosting import SingletonHost
 from capelin.scheduler.standing import Standing
@@ -40,6 +40,7 @@ from capelin.workers.running import Running, Start
 from capelin.workers.shutdown import shut_down
 from capelin.workers.slots import Slots
 from capelin.workers.startup import known_tasks, member_for, open_queues, queues_of, slots_for
+from capelin.workers.territory import Territory
 from capelin.workers.thief import Thief
 from capelin.workers.vantage import Vantage
 from capelin.workers.waiter import Waiter
@@ -188,16 +189,14 @@ class Worker:
         # A slot that moves must not hold up the shards beside it.
         return connect(self._app.url, socket_timeout=self.settings.socket_timeout, patience=0)
 
-    async def _work(self, connection: Connection, layouts: Mapping[str, int]) -> None:
+    async def _work(self, connection: Connection, layouts: Mapping[str, Layout]) -> None:
         self._slots = slots = slots_for(self.settings, self._tasks.values(), self._app.defaults, self._queues)
-        shards = [
-            self._app.keys.shard(queue, shard) for queue, count in layouts.items() for shard in range(count)
-        ]
+        territory = Territory(self._app.keys, layouts)
         self._standing = standing = Standing(self._app, connection, self.settings, worker=self.id)
         if self._stands:
             self.leads = standing.leadership.leads
         parking = Parking(connection, self._app.keys, worker=self.id, unpark=self._unpark)
-        self.consumer = consumer = self._new_consumer(connection, layouts, slots, parking)
+        self.consumer = consumer = self._new_consumer(connection, territory, slots, parking)
         self.waiter = Waiter(
             connection,
             ownership=self.ownership,
@@ -216,7 +215,7 @@ class Worker:
             ownership=self.ownership,
             waiter=self.waiter,
             parking=parking,
-            shards=shards,
+            shards=territory.shards,
             poke=host.poke,
             declare=standing.declare_again,
             orders={
@@ -235,13 +234,13 @@ class Worker:
                 post=_poster(),
                 call=host.call,
             )
-        self.heartbeat = heartbeat = self._new_heartbeat(layouts, slots)
+        self.heartbeat = heartbeat = self._new_heartbeat(territory, slots)
         self._vantage.members = lambda: heartbeat.members
         await standing.declare()
         await host.start(heartbeat)
         services = self.services = [
             asyncio.create_task(service, name=f"capelin {name}")
-            for name, service in self._services(shards, slots).items()
+            for name, service in self._services(territory, slots).items()
         ]
         log.info(
             "worker started",
@@ -270,12 +269,12 @@ class Worker:
         log.info("worker stopped", worker=self.id)
 
     def _new_consumer(
-        self, connection: Connection, layouts: Mapping[str, int], slots: Slots, parking: Parking
+        self, connection: Connection, territory: Territory, slots: Slots, parking: Parking
     ) -> Consumer:
         recorder = Recorder(
             worker=self.id,
             limits=self._limits,
-            layouts=layouts,
+            layouts=territory.fewest,
             running=self.running,
             on_parked=parking.parked,
             on_recorded=self._recorded,
@@ -326,7 +325,7 @@ class Worker:
     def _unpark(self, shard: ShardKeys) -> None:
         self.consumer.unpark(shard)
 
-    def _new_heartbeat(self, layouts: Mapping[str, int], slots: Slots) -> Heartbeat:
+    def _new_heartbeat(self, territory: Territory, slots: Slots) -> Heartbeat:
         consumer, singletons = self.consumer, self.singletons
         passengers: list[Passenger] = [self._standing.leadership] if self._stands else []
         if singletons is not None:
@@ -348,7 +347,7 @@ class Worker:
             interval=self.settings.renew_interval,
             stall_after=self.settings.stall_after,
             stall_limit=self.settings.stall_limit,
-            layouts=layouts,
+            territory=territory,
             ownership=self.ownership,
             running=self.running,
             uncertain=consumer.uncertain,
@@ -373,7 +372,7 @@ class Worker:
         patience = max(_SHORTEST_PATIENCE, min(self.settings.socket_timeout, self.settings.renew_interval))
         return connect(self._app.url, socket_timeout=patience, patience=0)
 
-    def _services(self, shards: Sequence[ShardKeys], slots: Slots) -> dict[str, Coroutine[Any, Any, None]]:
+    def _services(self, territory: Territory, slots: Slots) -> dict[str, Coroutine[Any, Any, None]]:
         consumer = self.consumer
         services: dict[str, Coroutine[Any, Any, None]] = {
             "progress": self._ticker.run(),
@@ -381,10 +380,10 @@ class Worker:
         }
         if self._burst:
             self.control.joined()  # it never is a member, and does not stay for what is parked later
-            return services | {"burst": consumer.drain(shards)}
+            return services | {"burst": consumer.drain(territory.shards())}
         thief = Thief(
             consumer,
-            shards=shards,
+            shards=territory.shards,
             ownership=self.ownership,
             budget=self.settings.steal_budget,
             has_room=lambda: slots.most_free > 0,

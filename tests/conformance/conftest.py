@@ -46,7 +46,12 @@ class Shop:
         async def risky(number: int) -> int:
             return number
 
+        @self.app.task
+        async def plain(number: int) -> int:
+            return number
+
         self.nothing: AsyncTask[[], None] = nothing
+        self.plain = plain
         self.send, self.stamp, self.alert, self.risky = send, stamp, alert, risky
 
     @property
@@ -68,7 +73,7 @@ class Hand:
         client = self._app.client()
         layout = (await client.queues.open([queue]))[queue]
         taken: list[tuple[int, Delivery]] = []
-        for shard in range(layout.shards):
+        for shard in range(layout.reach):
             reply = await client.connection.run(
                 lua.take(
                     client.keys.shard(queue, shard),
@@ -120,6 +125,13 @@ class Hand:
         shard, delivery = await self.take_one(queue)
         verdict = await self.finish(queue, shard, delivery, OutcomeKind.DEAD, "ValueError", failure=error)
         assert verdict is Verdict.RECORDED
+
+    async def leave(self, queue: str = "default") -> None:
+        """Take its name off every shard: it runs nothing."""
+        client = self._app.client()
+        layout = (await client.queues.open([queue]))[queue]
+        for shard in range(layout.reach):
+            await client.connection.run(lua.leave(client.keys.shard(queue, shard), worker=self.name))
 
     async def _finish(self, queue: str, shard: int, rows: Sequence[OutcomeRow]) -> list[Verdict]:
         client = self._app.client()

@@ -158,7 +158,7 @@ class Fleet:
         """The worker with this id."""
         return next(worker for worker in self.workers.values() if worker.id == worker_id)
 
-    def owners(self, queue: str = "default") -> dict[int, str]:
+    def owners(self, queue: str = "default", shards: int = SHARDS) -> dict[int, str]:
         """Who holds the lease of each shard now, by Redis's clock."""
         with self.server.connect() as redis:
             seconds, micros = texts(redis("TIME"))
@@ -166,7 +166,7 @@ class Fleet:
             leases = redis.pipeline(
                 *[
                     ("HMGET", f"capelin:{{{queue}:{shard}}}:lease", "owner", "expires")
-                    for shard in range(SHARDS)
+                    for shard in range(shards)
                 ]
             )
         owners: dict[int, str] = {}

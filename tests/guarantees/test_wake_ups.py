@@ -26,6 +26,7 @@ IDLE = 10.0
 SETTINGS = Settings(steal_after=1.0)
 SCRIPTS = (
     "enqueue",
+    "open_queue",
     "take",
     "finish",
     "renew",
@@ -87,6 +88,7 @@ async def test_an_idle_fleet_says_no_more_than_its_timers_explain(redis_server: 
         "take": SHARDS * times(IDLE, block),  # and looks again at each of its shards after a wait in vain
         "XREAD": WORKERS * times(IDLE, block),  # each worker's inbox
         "retain": SHARDS * times(IDLE, 10),  # each shard, by its owner
+        "open_queue": WORKERS * times(IDLE, 10),  # whether its queue was cut anew
         "reap": SHARDS,  # a new owner looks once for what the last one left, as soon as it may judge
         "SCRIPT": WORKERS * 4,  # their texts, when one is first used on a connection
         "CLIENT": WORKERS * 3,  # a wait gets a connection, named and known; one for other shards is ended

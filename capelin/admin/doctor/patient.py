@@ -166,7 +166,7 @@ class Patient:
 
     async def _read_queues(self) -> Queues:
         names = sorted(text(name) for name in await self.connection.command("SMEMBERS", self.keys.queues))
-        asked = [("HMGET", self.keys.queue_meta(name), "shards", "schema") for name in names]
+        asked = [("HMGET", self.keys.queue_meta(name), "shards", "schema", "reach") for name in names]
         shards: dict[str, int] = {}
         newer: dict[str, int] = {}
         broken: dict[str, str] = {}
@@ -176,14 +176,14 @@ class Patient:
                 broken[name] = str(reply)
                 continue
             try:
-                count, schema = (None if value is None else int(value) for value in reply)
+                count, schema, reach = (None if value is None else int(value) for value in reply)
             except ValueError:
                 broken[name] = "its number of shards cannot be read"
                 continue
             if schema is not None and schema > SCHEMA:
                 newer[name] = schema
             elif count is not None:  # else it was named a moment ago, and is about to be laid out
-                shards[name] = count
+                shards[name] = count if reach is None else reach
         return Queues(shards=shards, newer=newer, broken=broken)
 
     async def _read_shards(self) -> Shards:

@@ -1,0 +1,138 @@
+"""What is left of a queue's older layouts, and its end. Keeps guarantees 1 and 7 when a queue is cut anew.
+
+``docs/resharding.md`` argues why no client, worker or operator, however late, can break them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from capelin import lua
+from capelin.connection import Connection
+from capelin.ids import JobId, new_uid
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import Call, Home, Layout, Loan, NewJob, Sealed, Submitted
+
+T = TypeVar("T")
+
+_CALLS_AT_ONCE = 200
+_LOANS_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What is left of a queue's older layouts.
+
+    Attributes:
+        layout: The layout, what is over struck off.
+        live: Jobs that have not ended, in shards that it has no more.
+        ended: Jobs that have, and can still be asked for, in shards that it has no more.
+        keys: Dedupe keys that jobs hold in homes of older layouts, at least.
+        window_seconds: For how long the last window of such a key holds.
+        lent: Keys that were lent to jobs that run again in another shard.
+    """
+
+    layout: Layout
+    live: int
+    ended: int
+    keys: int
+    window_seconds: float
+    lent: int
+
+
+def left_of(layout: Layout, sealed: Sequence[Sealed]) -> Left:
+    """Return what is left of older layouts, as a queue's shards tell."""
+    beyond = sealed[layout.shards :]
+    old = [shard.keys.get(home.version) for home in layout.homes for shard in sealed[: home.shards]]
+    held = [each for each in old if each is not None]
+    return Left(
+        layout=layout,
+        live=sum(shard.live for shard in beyond),
+        ended=sum(shard.ended for shard in beyond),
+        keys=sum(each.by_jobs for each in held),
+        window_seconds=max((each.window for each in held), default=0) / 1000,
+        lent=sum(shard.lent for shard in sealed),
+    )
+
+
+async def seal_all(
+    connection: Connection, keys: Keys, queue: str, layout: Layout, *, version: int
+) -> list[Sealed]:
+    """Have every shard that there is or was hear of a version; 0 asks only.
+
+    Raises:
+        Unreachable, RedisRefused: Some may not have heard.
+    """
+    count = max(layout.reach, *(home.shards for home in layout.homes), layout.shards)
+    return await _run(
+        connection, [lua.seal(keys.shard(queue, number), layout=version) for number in range(count)]
+    )
+
+
+async def settle(connection: Connection, keys: Keys, queue: str, layout: Layout) -> Left:
+    """Seal every shard, and strike off what is over. Anybody may, at any time, as often as they like.
+
+    Raises:
+        Unreachable, RedisRefused: It may be done in part.
+    """
+    sealed = await seal_all(connection, keys, queue, layout, version=layout.version)
+    for number, shard in enumerate(sealed):
+        if shard.lent:
+            sealed[number] = await _call_in(connection, keys.shard(queue, number), layout)
+    homes = homes_held(layout, sealed)
+    reach = max((number + 1 for number, shard in enumerate(sealed) if not shard.empty), default=0)
+    if any(shard.heard > layout.version for shard in sealed):
+        after = layout  # it was cut anew meanwhile
+    else:
+        call = lua.queue_settle(keys, queue, homes, layout=layout.version, reach=reach)
+        _, after = await connection.run(call)
+    return replace(left_of(layout, sealed), layout=after)
+
+
+def homes_held(layout: Layout, sealed: Sequence[Sealed]) -> list[Home]:
+    """Return the older layouts of which keys may still be held, as a queue's shards tell."""
+    return [
+        home
+        for home in layout.homes
+        if any(home.version in shard.keys or shard.lent for shard in sealed[: home.shards])
+    ]
+
+
+async def _call_in(connection: Connection, shard: ShardKeys, layout: Layout) -> Sealed:
+    """Ask about the loans of a shard, and strike off those that are over."""
+    lent = await connection.run(lua.loans(shard, limit=_LOANS_AT_ONCE))
+    replies = await _run(connection, [_question(shard, layout, loan) for loan in lent])
+    over = [
+        loan
+        for loan, reply in zip(lent, replies, strict=True)
+        if reply is not None and reply[0][0] is Submitted.FREE
+    ]
+    if over:
+        await connection.run(lua.loans(shard, limit=1, over=over))
+    return await connection.run(lua.seal(shard, layout=layout.version))
+
+
+def _question(home: ShardKeys, layout: Layout, loan: Loan) -> Call[list[tuple[Submitted, str]] | None]:
+    """Ask the shard of a job that a key was lent to whether the key is free there."""
+    job = JobId.parse(loan.loan.rpartition("#")[0])
+    task, _, key = loan.key.partition(":")
+    row = NewJob(new_uid(), task, unique_key=key, extra=f'{{"past":"{loan.loan}"}}')
+    return lua.enqueue(
+        home._replace(shard=job.shard),
+        most=None,
+        resend_window=1,
+        layout=layout.version,
+        question=True,
+        jobs=[row],
+    )
+
+
+async def _run(connection: Connection, calls: Sequence[Call[T]]) -> list[T]:
+    replies: list[T] = []
+    for begin in range(0, len(calls), _CALLS_AT_ONCE):
+        found: list[Any] = await connection.run_many(calls[begin : begin + _CALLS_AT_ONCE])
+        for reply in found:
+            if isinstance(reply, Exception):
+                raise reply
+        replies += found
+    return replies

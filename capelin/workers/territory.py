@@ -1,0 +1,88 @@
+"""The shards of the queues that a worker serves. A queue may be cut anew while the worker goes on.
+
+Written by the heartbeat, read by the event loop; a reader may be a moment behind, as every transition is safe
+from any worker.
+"""
+
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from capelin import lua
+from capelin.connection import Connection
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import Layout
+from capelin.settings import SCHEMA
+
+log = structlog.get_logger("capelin.worker")
+
+LOOK_AGAIN = 10.0
+"""Seconds. Whoever cuts a queue anew tells the fleet; this is for when that was lost."""
+
+
+class Territory:
+    """What one worker serves.
+
+    Args:
+        keys: The namespace.
+        layouts: How its queues are cut, by name.
+
+    Attributes:
+        reach: Shards that may hold anything, by queue: all of them are served.
+        fewest: The number by which limits for a whole queue are divided, by queue.
+    """
+
+    def __init__(self, keys: Keys, layouts: Mapping[str, Layout]) -> None:
+        self._keys = keys
+        self._layouts = dict(layouts)
+        self._look_at = time.monotonic() + LOOK_AGAIN
+        self.reach = {queue: layout.reach for queue, layout in layouts.items()}
+        self.fewest = {queue: layout.fewest for queue, layout in layouts.items()}
+
+    @property
+    def layouts(self) -> Mapping[str, Layout]:
+        """How the queues are cut, as last read."""
+        return self._layouts
+
+    def shards(self) -> list[ShardKeys]:
+        """Every shard."""
+        return [
+            self._keys.shard(queue, number) for queue, reach in self.reach.items() for number in range(reach)
+        ]
+
+    def look_soon(self) -> None:
+        """Something has changed: read the layouts in the next round."""
+        self._look_at = 0.0
+
+    async def look(self, connection: Connection) -> bool:
+        """Read the layouts, if it is time; return whether other shards are to be served now."""
+        if time.monotonic() < self._look_at:
+            return False
+        self._look_at = time.monotonic() + LOOK_AGAIN
+        known = dict(self._layouts)
+        replies = await connection.run_many(
+            [
+                # What we know is what is written again after a Redis has lost everything.
+                lua.open_queue(self._keys, queue, shards=layout.shards, schema=SCHEMA, floor=layout.version)
+                for queue, layout in known.items()
+            ]
+        )
+        changed = [
+            self.saw(queue, reply)
+            for queue, reply in zip(known, replies, strict=True)
+            if isinstance(reply, Layout)
+        ]
+        return any(changed)
+
+    def saw(self, queue: str, layout: Layout) -> bool:
+        """Take over what was read; return whether other shards are to be served now."""
+        before = self._layouts[queue]
+        self._layouts[queue] = layout
+        self.fewest[queue] = layout.fewest
+        if layout.version != before.version:
+            log.info("a queue was cut anew", queue=queue, before=before.shards, shards=layout.shards)
+        if layout.reach == before.reach:
+            return False
+        self.reach[queue] = layout.reach
+        return True

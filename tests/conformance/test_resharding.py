@@ -1,0 +1,420 @@
+"""A queue is cut anew while clients that know the old layout go on (guarantees 1 and 7)."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from capelin import InvalidOption, JobConflict, JobStatus, lua
+from capelin.admin import (
+    Access,
+    NotThere,
+    Resharding,
+    ReshardRefused,
+    list_dead,
+    list_queues,
+    list_shards,
+    named_dead,
+    open_access,
+    pause_queue,
+    plan_reshard,
+    purge,
+    replay,
+    reshard_queue,
+    resume_queue,
+    retry_job,
+)
+from capelin.ids import JobId
+from capelin.jobs import Job
+from capelin.keys import shard_of
+from capelin.lua import OutcomeKind, Replayed
+from capelin.options import OnDuplicateName
+from capelin.resharding import settle
+from capelin.settings import Settings
+from tests.conformance.conftest import Shop
+
+KEYS = [f"k{number}" for number in range(40)]
+
+
+class Desk:
+    """Clients of one queue, each of which knows the layout that it read last, and an operator.
+
+    Attributes:
+        old, new: Clients.
+        access: The operator's.
+    """
+
+    def __init__(self, old: Shop, new: Shop, access: Access) -> None:
+        self.old, self.new, self.access = old, new, access
+
+    async def cut(self, shards: int) -> Resharding:
+        """Cut the queue anew."""
+        return await reshard_queue(self.access, "default", shards)
+
+    async def settle(self) -> Resharding:
+        """What workers do now and then; return what is left."""
+        layout = (await self.access.read_layouts("default"))["default"]
+        await settle(self.access.connection, self.access.keys, "default", layout)
+        return await plan_reshard(self.access, "default")
+
+
+@pytest.fixture
+async def desk(backend_url: str) -> AsyncIterator[Desk]:
+    """A queue of 8 shards, that `old` knows."""
+    async with AsyncExitStack() as ends:
+        old, new = Shop(backend_url), Shop(backend_url)
+        for shop in (old, new):
+            await ends.enter_async_context(shop.app)
+        access = await ends.enter_async_context(
+            open_access(backend_url, prefix=old.app.keys.prefix, settings=Settings())
+        )
+        await old.client.queues.open(["default"])
+        yield Desk(old, new, access)
+
+
+async def once(shop: Shop, key: str, number: int = 0, how: OnDuplicateName = "keep") -> Job[int]:
+    """Enqueue with a dedupe key."""
+    return await shop.plain.options(dedupe_key=key, on_duplicate=how).enqueue(number)
+
+
+def home_of(key: str, shards: int) -> int:
+    """The shard of a key of `once`."""
+    return shard_of(f"plain:{key}", shards)
+
+
+def moving_key(*counts: int) -> str:
+    """A key whose home is another one under each of these numbers of shards."""
+    return next(key for key in KEYS if len({home_of(key, count) for count in counts}) == len(counts))
+
+
+# Where jobs go.
+
+
+async def test_new_jobs_go_to_the_new_shards_and_the_old_ones_run_where_they_are(desk: Desk) -> None:
+    before = await desk.old.app.enqueue([desk.old.plain.job(number) for number in range(80)])
+    await desk.cut(32)
+    after = await desk.new.app.enqueue([desk.new.plain.job(number) for number in range(640)])
+    assert {job.shard for job in before} == set(range(8))
+    assert {job.shard for job in after} == set(range(32))
+    taken = [delivery.uid for _, delivery in await desk.new.hand.take(count=100)]
+    assert sorted(taken) == sorted(JobId.parse(job.id).uid for job in [*before, *after])
+
+
+@pytest.mark.parametrize("shards", [32, 3])
+async def test_a_client_that_knows_the_old_layout_learns_the_new_one_from_a_refusal(
+    desk: Desk, shards: int
+) -> None:
+    await desk.cut(shards)
+    jobs = await desk.old.app.enqueue([desk.old.plain.job(number) for number in range(640)])
+    assert len(set(jobs)) == 640
+    assert {job.shard for job in jobs} == set(range(shards))
+    assert desk.old.client.queues.known["default"].shards == shards
+    assert len(await desk.new.hand.take(count=300)) == 640
+
+
+async def test_in_a_smaller_queue_nothing_new_comes_to_the_shards_beyond(desk: Desk) -> None:
+    await desk.cut(2)
+    for number in range(20):
+        assert (await desk.old.plain.enqueue(number)).shard < 2
+        assert (await desk.old.plain.options(shard_key=str(number)).enqueue(number)).shard < 2
+        assert (await once(desk.old, f"k{number}")).shard < 2
+
+
+async def test_a_job_of_an_old_shard_answers_under_its_id_until_its_end(desk: Desk) -> None:
+    job = await desk.old.plain.options(shard_key="x").enqueue(7)
+    await desk.cut(1)
+    assert await job.status() is JobStatus.QUEUED
+    await desk.new.hand.complete(result="7")
+    assert await job.result(timeout=5) == 7
+    assert job.shard == shard_of("x", 8)
+
+
+# Dedupe keys.
+
+
+@pytest.mark.parametrize("shards", [32, 3])
+async def test_a_key_that_a_job_of_the_old_layout_holds_is_held_for_every_client(
+    desk: Desk, shards: int
+) -> None:
+    first = {key: await once(desk.old, key) for key in KEYS}
+    await desk.cut(shards)
+    for shop in (desk.new, desk.old):
+        for key in KEYS:
+            again = await once(shop, key)
+            assert again.duplicate
+            assert again == first[key], "the handle names the place of the job that holds the key"
+    assert len(await desk.new.hand.take(count=100)) == len(KEYS)
+
+
+async def test_a_key_that_a_job_of_the_new_layout_holds_is_held_for_a_client_that_knows_the_old_one(
+    desk: Desk,
+) -> None:
+    await desk.cut(32)
+    first = {key: await once(desk.new, key) for key in KEYS}
+    assert {key: job.shard for key, job in first.items()} == {key: home_of(key, 32) for key in KEYS}
+    assert {key: await once(desk.old, key) for key in KEYS} == first
+
+
+async def test_in_one_list_keys_of_old_and_new_homes_and_no_keys_go_together(desk: Desk) -> None:
+    held = {key: await once(desk.old, key) for key in KEYS[:20]}
+    await desk.cut(32)
+    requests = [desk.new.plain.options(dedupe_key=key).job(1) for key in KEYS]
+    jobs = await desk.new.app.enqueue([*requests, *[desk.new.plain.job(number) for number in range(50)]])
+    assert [job.duplicate for job in jobs] == [True] * 20 + [False] * 70
+    assert jobs[:20] == list(held.values())
+    assert len(set(jobs)) == 90
+
+
+async def test_replace_changes_the_job_in_the_old_shard(desk: Desk) -> None:
+    key = moving_key(8, 32)
+    first = await desk.old.plain.options(dedupe_key=key, delay=60).enqueue(1)
+    await desk.cut(32)
+    changed = await once(desk.new, key, 2, "replace")
+    assert changed == first
+    [(shard, delivery)] = await desk.new.hand.take()
+    assert (shard, delivery.args) == (first.shard, b"[[2],{}]")
+
+
+async def test_follow_adds_the_follower_beside_the_job_that_it_follows(desk: Desk) -> None:
+    key = moving_key(8, 32)
+    first = await once(desk.old, key, 1)
+    shard, running = await desk.new.hand.take_one()
+    await desk.cut(32)
+    second = await once(desk.new, key, 2, "follow")
+    assert not second.duplicate
+    assert second.shard == first.shard
+    assert await once(desk.old, key, 3, "follow") == second, "one follows, whoever asks"
+    await desk.new.hand.finish("default", shard, running, OutcomeKind.COMPLETE)
+    assert (await once(desk.new, key, 4)).duplicate, "the follower has inherited the key"
+    await desk.new.hand.complete()
+    assert (await once(desk.new, key, 5)).shard == home_of(key, 32), "it is free: its home is the new one"
+
+
+async def test_a_window_holds_its_key_over_a_reshard(desk: Desk) -> None:
+    key = moving_key(8, 32)
+    first = await desk.old.plain.options(dedupe_key=key, dedupe_for=60).enqueue(1)
+    await desk.new.hand.complete()
+    await desk.cut(32)
+    again = await desk.new.plain.options(dedupe_key=key, dedupe_for=60).enqueue(2)
+    assert again.duplicate
+    assert again == first
+    left = await desk.settle()
+    assert left.older
+    assert 0 < left.window_seconds <= 60
+
+
+async def test_there_and_back_and_there_again(desk: Desk) -> None:
+    """Each key is taken under another layout, and is held under all that follow."""
+    held: dict[str, Job[int]] = {}
+    clients = [desk.old, desk.new]
+    for turn, shards in enumerate([32, 8, 5, 32]):
+        for key in KEYS[turn * 8 : turn * 8 + 8]:
+            held[key] = await once(clients[turn % 2], key)
+        await desk.cut(shards)
+        for shop in clients:
+            assert {key: await once(shop, key) for key in held} == held
+    assert len(set(held.values())) == 32
+    assert len(await desk.new.hand.take(count=100)) == 32
+
+
+# What is left, and its end.
+
+
+async def test_old_homes_are_asked_until_no_key_is_held_there(desk: Desk) -> None:
+    key = moving_key(8, 32)
+    await once(desk.old, key)
+    cut = await desk.cut(32)
+    assert [(home.version, home.shards) for home in cut.older] == [(1, 8)]
+    assert cut.keys == 1
+    await once(desk.new, "another")
+    assert (await desk.settle()).older, "a job still holds a key there"
+    for shard, delivery in await desk.new.hand.take():
+        await desk.new.hand.finish("default", shard, delivery, OutcomeKind.COMPLETE)
+    assert (await desk.settle()).settled
+    assert (await once(desk.new, key)).shard == home_of(key, 32)
+
+
+async def test_shards_beyond_are_served_until_nothing_is_in_them(desk: Desk) -> None:
+    key = next(key for key in KEYS if home_of(key, 8) == 7)
+    job = await once(desk.old, key)
+    cut = await desk.cut(2)
+    assert (cut.reach, cut.live, cut.ended) == (8, 1, 0)
+    assert len(await list_shards(desk.access, "default")) == 8
+    await desk.new.hand.bury()
+    await desk.new.hand.leave()
+    left = await desk.settle()
+    assert (left.reach, left.live, left.ended) == (8, 0, 1)
+    assert [one.id for one in (await list_dead(desk.access)).jobs] == [job.id]
+    await purge(desk.access, await named_dead(desk.access, [job.id]))
+    assert (await desk.settle()).reach == 2
+    assert len(await list_shards(desk.access, "default")) == 2
+
+
+async def test_a_client_that_slept_for_all_of_it_is_refused_even_where_nothing_is_left(desk: Desk) -> None:
+    await desk.cut(2)
+    assert (await desk.settle()).settled
+    for number in range(16):
+        assert (await desk.old.plain.options(shard_key=str(number)).enqueue(number)).shard < 2
+
+
+async def test_a_reshard_that_was_interrupted_is_finished_by_whoever_comes(desk: Desk) -> None:
+    client = desk.new.client
+    first = await once(desk.old, moving_key(8, 32))
+    # The command died before any shard had heard of it.
+    await client.connection.run(
+        lua.queue_reshard(client.keys, "default", shards=32, most_homes=8, remembered=1000, floor=1)
+    )
+    assert (await once(desk.new, moving_key(8, 32))) == first
+    unheard = await once(desk.old, "nobody has asked here yet")
+    assert (await once(desk.new, "nobody has asked here yet")) == unheard
+    again = await desk.cut(32)
+    assert not again.changed
+    assert again.layout == 2
+    moved = await once(desk.old, moving_key(3, 32))
+    assert moved.shard == home_of(moving_key(3, 32), 32) or moved.duplicate
+
+
+# Replay.
+
+
+async def buried(shop: Shop, key: str) -> Job[int]:
+    """A dead job that had a key."""
+    job = await once(shop, key)
+    await shop.hand.bury()
+    return job
+
+
+@pytest.mark.parametrize("when", ["at once", "when nothing else is left"])
+async def test_a_dead_job_of_an_old_home_runs_again_and_has_its_key(desk: Desk, when: str) -> None:
+    key = moving_key(8, 32)
+    dead = await buried(desk.old, key)
+    await desk.cut(32)
+    if when != "at once":
+        assert not (await desk.settle()).older
+    assert await retry_job(desk.access, dead.id) is Replayed.REPLAYED
+    for shop in (desk.old, desk.new):
+        again = await once(shop, key)
+        assert again.duplicate
+        assert again == dead
+    assert (await once(desk.new, key, 2, "replace")) == dead, "who has the key is changed where it is"
+    await desk.new.hand.complete()
+    after = await once(desk.new, key)
+    assert not after.duplicate
+    assert after.shard == home_of(key, 32)
+
+
+@pytest.mark.parametrize("when", ["at once", "when nothing else is left"])
+async def test_a_dead_job_of_an_old_home_does_not_run_again_while_another_has_its_key(
+    desk: Desk, when: str
+) -> None:
+    key = moving_key(8, 32)
+    dead = await buried(desk.old, key)
+    await desk.cut(32)
+    if when != "at once":
+        await desk.settle()
+    holder = await once(desk.new, key)
+    with pytest.raises(JobConflict, match=holder.id):
+        await retry_job(desk.access, dead.id)
+    repaired = await replay(desk.access, await named_dead(desk.access, [dead.id]))
+    assert (repaired.done, list(repaired.refused)) == (0, [dead.id])
+    await desk.new.hand.complete()
+    assert (await replay(desk.access, await named_dead(desk.access, [dead.id]))).done == 1
+
+
+async def test_of_two_dead_jobs_with_one_key_in_two_homes_one_runs(desk: Desk) -> None:
+    key = moving_key(8, 32)
+    old = await buried(desk.old, key)
+    await desk.cut(32)
+    new = await buried(desk.new, key)
+    assert old.shard != new.shard
+    assert await retry_job(desk.access, old.id) is Replayed.REPLAYED
+    with pytest.raises(JobConflict, match=old.id):
+        await retry_job(desk.access, new.id)
+    await desk.new.hand.complete()
+    assert await retry_job(desk.access, new.id) is Replayed.REPLAYED
+    with pytest.raises(JobConflict):
+        await retry_job(desk.access, old.id)
+
+
+async def test_a_loan_that_is_over_is_struck_off(desk: Desk) -> None:
+    key = moving_key(8, 32)
+    dead = await buried(desk.old, key)
+    await desk.cut(32)
+    await retry_job(desk.access, dead.id)
+    assert (await desk.settle()).lent == 1, "its borrower runs"
+    await desk.new.hand.complete()
+    left = await desk.settle()
+    assert (left.lent, left.settled) == (0, True)
+
+
+async def test_a_lent_key_is_found_after_another_reshard(desk: Desk) -> None:
+    key = moving_key(8, 32, 5)
+    dead = await buried(desk.old, key)
+    await desk.cut(32)
+    await retry_job(desk.access, dead.id)
+    await desk.cut(5)
+    for shop in (desk.old, desk.new):
+        assert await once(shop, key) == dead
+    await desk.new.hand.complete()
+    assert (await once(desk.new, key)).shard == home_of(key, 5)
+
+
+# The command.
+
+
+@pytest.mark.parametrize("shards", [0, -1, 1025])
+async def test_a_number_out_of_range_is_refused(desk: Desk, shards: int) -> None:
+    with pytest.raises(InvalidOption, match="1 to 1024"):
+        await desk.cut(shards)
+
+
+async def test_a_queue_that_does_not_exist_is_not_made(desk: Desk) -> None:
+    with pytest.raises(NotThere, match="nope"):
+        await reshard_queue(desk.access, "nope", 4)
+
+
+async def test_a_plan_says_what_would_happen_and_does_nothing(desk: Desk) -> None:
+    job = await once(desk.old, next(key for key in KEYS if home_of(key, 8) == 6))
+    plan = await plan_reshard(desk.access, "default", 2)
+    assert (plan.before, plan.shards, plan.layout, plan.changed) == (8, 2, 2, True)
+    assert (plan.reach, plan.live, plan.keys) == (8, 1, 1)
+    layout = (await desk.access.read_layouts("default"))["default"]
+    assert (layout.shards, layout.version, layout.homes) == (8, 1, ())
+    assert await job.status() is JobStatus.QUEUED
+
+
+async def test_the_same_number_changes_nothing(desk: Desk) -> None:
+    same = await desk.cut(8)
+    assert (same.changed, same.layout, same.settled) == (False, 1, True)
+
+
+async def test_too_many_layouts_that_hold_keys_are_refused(desk: Desk) -> None:
+    for turn in range(8):
+        await once(desk.old, f"under layout {turn + 1}")
+        await desk.cut(9 + turn)
+    with pytest.raises(ReshardRefused, match="8 times"):
+        await desk.cut(8)
+    with pytest.raises(ReshardRefused, match="under each"):
+        await plan_reshard(desk.access, "default", 8)
+    for shard, delivery in await desk.new.hand.take():
+        await desk.new.hand.finish("default", shard, delivery, OutcomeKind.COMPLETE)
+    assert (await desk.cut(8)).changed
+
+
+async def test_a_paused_queue_is_paused_in_its_new_shards_too(desk: Desk) -> None:
+    await pause_queue(desk.access, "default")
+    await desk.cut(32)
+    [queue] = await list_queues(desk.access, "default")
+    assert queue.paused
+    assert queue.shards == 32
+    await desk.new.app.enqueue([desk.new.plain.job(number) for number in range(320)])
+    assert await desk.new.hand.take(count=100) == []
+    await resume_queue(desk.access, "default")
+    assert len(await desk.new.hand.take(count=100)) == 320
+
+
+async def test_a_listing_shows_a_reshard_under_way(desk: Desk) -> None:
+    await once(desk.old, next(key for key in KEYS if home_of(key, 8) == 7))
+    await desk.cut(2)
+    [queue] = await list_queues(desk.access, "default")
+    assert (queue.shards, queue.layout, queue.shards_beyond, queue.older_layouts) == (2, 2, 6, 1)
