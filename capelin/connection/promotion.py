@@ -35,7 +35,6 @@ class Promoted(OneServer):
         self._ask, self._data = ask, data
         self._lines = [Line(self._dialler_of(sentinel), url=ask.url) for sentinel in sentinels]
         self._wires: set[Wire] = set()
-        self._named: Address | None = None
         self._watching: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -54,9 +53,9 @@ class Promoted(OneServer):
         return dial
 
     async def _dial_master(self) -> Wire:
-        wire = await open_master(
-            self._sentinels, self._service, ask=self._ask, data=self._data, first=self._named
-        )
+        # Asked anew: who was named a moment ago may be the one that has just come back, and is no master.
+        named = await self._most_name()
+        wire = await open_master(self._sentinels, self._service, ask=self._ask, data=self._data, first=named)
         self._wires.add(wire)
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch(), name="capelin sentinels")
@@ -69,24 +68,29 @@ class Promoted(OneServer):
             self._wires = {wire for wire in self._wires if wire.lost is None}
             if not self._wires:
                 return
-            self._named = named = await self._most_name()
+            named = await self._most_name()
             if named is not None:
                 for wire in [wire for wire in self._wires if wire.name != str(named)]:
                     wire.drop(f"the sentinels name another master, {named}")
 
     async def _most_name(self) -> Address | None:
         """The server that most sentinels name; None while they do not agree, or too few answer."""
-        asked = [asyncio.create_task(self._named_by(line)) for line in self._lines]
+        deadline = asyncio.get_running_loop().time() + _ASK_EVERY
+        asked = {asyncio.create_task(self._named_by(line)) for line in self._lines}
+        left, votes = asked, Counter[Address]()
         try:
-            await asyncio.wait(asked, timeout=_ASK_EVERY)
+            while left and (patience := deadline - asyncio.get_running_loop().time()) > 0:
+                done, left = await asyncio.wait(left, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+                votes.update(address for task in done if (address := task.result()) is not None)
+                for address, count in votes.items():
+                    if count * 2 > len(asked):
+                        return address  # whatever the others would say
         finally:
-            for task in asked:
+            for task in left:
                 task.cancel()
-        await asyncio.wait(asked)
-        answers = [task.result() for task in asked if not task.cancelled()]
-        votes = Counter(address for address in answers if address is not None)
-        # Half of them, and no other half: one of three may be cut off itself, one of two may be gone.
-        many = [address for address, count in votes.items() if count * 2 >= len(self._lines)]
+            await asyncio.gather(*left, return_exceptions=True)
+        # Half of them, and no other half: one of two may be gone.
+        many = [address for address, count in votes.items() if count * 2 >= len(asked)]
         return many[0] if len(many) == 1 else None
 
     async def _named_by(self, line: Line) -> Address | None:

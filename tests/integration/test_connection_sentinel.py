@@ -161,6 +161,30 @@ async def test_a_master_that_does_not_know_that_it_was_replaced_is_left(
     await connection.close()
 
 
+async def test_an_old_master_that_comes_back_is_not_taken_for_one_from_memory(
+    own_redis: OwnRedis, fake_sentinels: FakeSentinels
+) -> None:
+    old, new = own_redis(), own_redis()
+    sentinels, url = await fake_sentinels(3, old)
+    connection = connect(url, socket_timeout=1)
+    assert await connection.run(add("counter")) == 1
+    await wait_until(lambda: sentinels[2].asked >= 3, description="the sentinels to have named it again")
+    old.kill()
+    for sentinel in sentinels:
+        sentinel.named = new
+    old.restart()  # it still says that it is a master
+
+    async def works() -> bool:
+        try:
+            return await connection.run(add("counter")) == 1
+        except Unreachable:
+            return False
+
+    await wait_until(works, description="the new master to be used")
+    assert (old.command("GET", "counter"), new.command("GET", "counter")) == (None, "1")
+    await connection.close()
+
+
 async def test_a_sentinel_that_is_gone_does_not_keep_the_others_from_being_heard(
     own_redis: OwnRedis, fake_sentinels: FakeSentinels
 ) -> None:
