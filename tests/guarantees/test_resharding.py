@@ -48,7 +48,7 @@ class Load:
         self.accepted += await app.enqueue([recording.quick.job(number) for number in range(5)])
         for key in self._random.sample(KEYS, 3):
             task = recording.lasting.options(dedupe_key=key, on_duplicate=self._random.choice(WAYS))
-            job = await app.enqueue(task.job(0.005))
+            job = await app.enqueue(task.job(0.3))
             if job.duplicate:
                 self.duplicates += 1
             elif job.id not in self.keys:
