@@ -121,15 +121,16 @@ class Run:
             await asyncio.sleep(self._chance.uniform(0.2, 1.8) * self._plan.pause)
             if len(running) < AT_ONCE:
                 play = self._next(breaking=any(play in BREAK_REDIS for play in running.values()))
-                running[asyncio.create_task(self._one(play))] = play
+                if play is not None:
+                    running[asyncio.create_task(self._one(play))] = play
             for task in [task for task in running if task.done()]:
                 task.result()
                 del running[task]
         async with asyncio.timeout(GETS_OVER_WITHIN):
             await asyncio.gather(*running)
 
-    def _next(self, *, breaking: bool) -> Play:
-        """The next card; of those that break Redis, one at a time."""
+    def _next(self, *, breaking: bool) -> Play | None:
+        """The next card; of those that break Redis one at a time, and none when there are no others."""
         if len(self._cards) < 3:
             fresh = [
                 card
@@ -139,9 +140,10 @@ class Run:
             self._chance.shuffle(fresh)
             self._cards += fresh
         fits = [card for card in self._cards if not (breaking and card in BREAK_REDIS)]
-        card = (fits or self._cards)[0]
-        self._cards.remove(card)
-        return card
+        if not fits:
+            return None
+        self._cards.remove(fits[0])
+        return fits[0]
 
     async def _one(self, play: Play) -> None:
         try:
