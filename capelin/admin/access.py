@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from capelin._queues import Queues
 from capelin.connection import Connection, connect
-from capelin.errors import CapelinError, UnsupportedSchema
+from capelin.errors import CapelinError, RedisRefused, UnsupportedSchema
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import LAYOUT_FIELDS, Call, Layout
 from capelin.lua.looking import Survey, survey
@@ -55,9 +55,20 @@ class Access:
         Raises:
             Unreachable, RedisRefused: The first that failed.
         """
-        replies: list[T] = []
+        return _sound(await self._run(calls))
+
+    async def ask_each(self, calls: Sequence[Call[T]]) -> list[T | RedisRefused]:
+        """Run calls as ``ask`` does; one that Redis refuses says so in its own place, and stops no other.
+
+        Raises:
+            Unreachable: Redis could not be asked.
+        """
+        return _sound(await self._run(calls), but=(RedisRefused,))
+
+    async def _run(self, calls: Sequence[Call[T]]) -> list[Any]:
+        replies: list[Any] = []
         for begin in range(0, len(calls), CALLS_AT_ONCE):
-            replies += _sound(await self.connection.run_many(calls[begin : begin + CALLS_AT_ONCE]))
+            replies += await self.connection.run_many(calls[begin : begin + CALLS_AT_ONCE])
         return replies
 
     async def commands(self, commands: Sequence[tuple[str | bytes | int | float, ...]]) -> list[Any]:
@@ -70,6 +81,18 @@ class Access:
         for begin in range(0, len(commands), CALLS_AT_ONCE):
             replies += _sound(await self.connection.commands(commands[begin : begin + CALLS_AT_ONCE]))
         return replies
+
+    async def counts(self, commands: Sequence[tuple[str | bytes | int | float, ...]]) -> list[int]:
+        """Run plain commands that count; what cannot be counted, since something else lies there, counts 0.
+
+        Raises:
+            Unreachable: Redis could not be asked.
+        """
+        replies: list[Any] = []
+        for begin in range(0, len(commands), CALLS_AT_ONCE):
+            replies += await self.connection.commands(commands[begin : begin + CALLS_AT_ONCE])
+        counted = _sound(replies, but=(RedisRefused,))
+        return [0 if isinstance(reply, RedisRefused) else int(reply) for reply in counted]
 
     async def clock(self) -> int:
         """Redis's clock, ms."""
@@ -192,8 +215,8 @@ def _sound_one(reply: Any) -> Any:
     return reply
 
 
-def _sound(replies: list[Any]) -> list[Any]:
+def _sound(replies: list[Any], *, but: tuple[type[Exception], ...] = ()) -> list[Any]:
     for reply in replies:
-        if isinstance(reply, Exception):
+        if isinstance(reply, Exception) and not isinstance(reply, but):
             raise reply
     return replies

@@ -199,7 +199,7 @@ def _dead(wanted: Selection | None) -> Selection:
 
 
 async def _length(access: Access, queue: str | None) -> int:
-    return sum(await access.commands([("XLEN", shard.dlq) for shard in await access.shards(queue)]))
+    return sum(await access.counts([("XLEN", shard.dlq) for shard in await access.shards(queue)]))
 
 
 def _known(seen: Sighting, info: JobInfo | None) -> DeadJob:

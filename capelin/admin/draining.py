@@ -97,13 +97,13 @@ async def _left(access: Access, queue: str, began: int) -> int:
 
 
 def _check(queue: QueueStanding) -> None:
+    waits = f"{queue.waiting:,} {'job waits' if queue.waiting == 1 else 'jobs wait'} in it"
     if queue.paused_shards:
         raise CannotDrain(
-            f"queue {queue.queue} is paused and {queue.waiting:,} jobs wait in it: "
-            f"capelin queues resume {queue.queue}, then drain it"
+            f"queue {queue.queue} is paused and {waits}: capelin queues resume {queue.queue}, then drain it"
         )
     if not queue.workers:
         raise CannotDrain(
-            f"no worker serves queue {queue.queue} and {queue.waiting:,} jobs wait in it: "
+            f"no worker serves queue {queue.queue} and {waits}: "
             f"capelin worker APP -q {queue.queue} runs them, capelin queues purge {queue.queue} cancels them"
         )

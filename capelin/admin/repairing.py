@@ -106,9 +106,9 @@ async def cancel_jobs(access: Access, jobs: Sequence[JobId], *, only_waiting: bo
         only_waiting: Those that run by now are left alone.
 
     Raises:
-        Unreachable, RedisRefused: Some may be cancelled, and some not.
+        Unreachable: Some may be cancelled, and some not.
     """
-    verdicts = await access.ask(
+    verdicts = await access.ask_each(
         [
             lua.cancel(
                 access.keys.shard(job.queue, job.shard),
@@ -122,7 +122,11 @@ async def cancel_jobs(access: Access, jobs: Sequence[JobId], *, only_waiting: bo
     )
     done = 0
     refused: dict[str, str] = {}
-    for job, (verdict, detail) in zip(jobs, verdicts, strict=True):
+    for job, reply in zip(jobs, verdicts, strict=True):
+        if isinstance(reply, RedisRefused):
+            refused[str(job)] = f"job {job}: {reply}"
+            continue
+        verdict, detail = reply
         if verdict is CancelVerdict.FLAGGED:
             # The message only hurries what the worker's next renewal tells it.
             with contextlib.suppress(Unreachable, RedisRefused):
@@ -160,13 +164,16 @@ async def retry_jobs(access: Access, jobs: Sequence[tuple[JobId, str | None]]) -
         jobs: Which; each with its entry in the DLQ, if it was picked there: then only this death is undone.
 
     Raises:
-        Unreachable, RedisRefused: Some may run again, and some not.
+        Unreachable: Some may run again, and some not.
     """
     replaying = access.replaying
-    verdicts = await access.ask([replaying.first(job, picked=picked) for job, picked in jobs])
+    verdicts = await access.ask_each([replaying.first(job, picked=picked) for job, picked in jobs])
     done = 0
     refused: dict[str, str] = {}
     for (job, picked), first in zip(jobs, verdicts, strict=True):
+        if isinstance(first, RedisRefused):
+            refused[str(job)] = f"job {job}: {first}"
+            continue
         verdict, detail = await replaying.go_on(job, *first, picked=picked)
         try:
             check_replayed(str(job), verdict, detail, picked=picked is not None)

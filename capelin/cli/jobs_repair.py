@@ -73,7 +73,8 @@ def cancel(
         jobs = [JobId.parse(seen.id) for seen in part]
         return await cancel_jobs(access, jobs, only_waiting=only_waiting)
 
-    carry_out(_work("cancel", "cancelling", "cancelled", named, repair), manner)
+    done = "cancelled" if only_waiting else "cancelled, or told to stop"
+    carry_out(_work("cancel", "cancelling", done, named, repair), manner)
 
 
 def retry(

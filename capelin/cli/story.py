@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import typer
+
 from capelin._tables import Column, ago, at, since
 from capelin.records import FailedStart, JobInfo, JobStatus
 
@@ -39,12 +41,15 @@ def tell(job_id: str, *, redis: str | None, prefix: str | None, as_json: bool, a
     print_details(f"job {story.job.id}", list(_facts(story)))
     events = list(events_of(story.job))
     if events:
+        typer.echo()
         print_table([Column("WHEN", whole=True), Column("AFTER", right=True), Column("WHAT")], _rows(events))
     for number, failure in enumerate(story.job.failures):
+        typer.echo()
         print_details(*_start(failure, story.job.failures[:number]))
     if story.relatives:
         columns = [Column("JOB", whole=True), Column("STATUS"), Column("TASK"), Column("IS", whole=True)]
         rows = [(one.id, one.status or "gone", one.task, one.kinship.value) for one in story.relatives]
+        typer.echo()
         print_table(columns, rows)
     if story.job.token:
         print_note(f"What it enqueued while it ran: capelin jobs --parent {story.job.id}", whole=True)

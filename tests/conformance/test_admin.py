@@ -1,15 +1,18 @@
 """What operators read and repair, on every kind of Redis."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
 from tenacity import stop_after_attempt
 
-from capelin import Capelin, Reject, RetryPolicy, TaskOptions
+from capelin import Capelin, FailedJob, Reject, RetryPolicy, TaskOptions
 from capelin.admin import (
     OPERATOR,
     Access,
+    DeadJob,
+    Kinship,
     Selection,
     add_schedule,
     cancel_job,
@@ -26,8 +29,10 @@ from capelin.admin import (
     purge,
     read_job,
     read_leader,
+    read_story,
     removable,
     replay,
+    replay_all,
     resume_queue,
     retry_job,
     schedule_book,
@@ -113,6 +118,58 @@ async def test_dead_jobs_are_replayed_and_purged(desk: Desk) -> None:
     assert await cancel_job(desk.access, jobs[0].id) is CancelVerdict.CANCELLED
     assert (await read_job(desk.access, jobs[0].id)).status is JobStatus.CANCELLED
     await desk.drain()
+
+
+async def test_of_two_operators_with_the_same_list_each_job_runs_again_once(desk: Desk) -> None:
+    jobs = [await desk.fails.enqueue() for _ in range(60)]
+    await desk.drain()
+    lists = [[batch async for batch in dead_batches(desk.access)] for _ in range(2)]
+    assert [len(job) for batch in lists for job in batch] == [60, 60]
+    first, second = await asyncio.gather(
+        *(replay_all(desk.access, _each(batches), rate=2000) for batches in lists)
+    )
+    assert first.done + second.done == 60
+    assert first.refused.keys().isdisjoint(second.refused)
+    assert first.refused.keys() | second.refused.keys() == {job.id for job in jobs}
+    assert {(await job.info()).status for job in jobs} == {JobStatus.QUEUED}
+    await desk.drain()
+    late = await replay_all(desk.access, _each(lists[0]))
+    assert (late.done, len(late.refused)) == (0, 60), "deaths were undone that the list does not show"
+    assert "somebody else has replayed it meanwhile" in late.refused[jobs[0].id]
+    assert {(await job.info()).token for job in jobs} == {2}
+
+
+async def _each(batches: list[list[DeadJob]]) -> AsyncIterator[list[DeadJob]]:
+    for batch in batches:
+        yield batch
+
+
+async def test_a_story_leads_to_parents_and_children(desk: Desk) -> None:
+    told: list[str] = []
+
+    @desk.app.task(name="alert")
+    async def alert(job: FailedJob) -> None:
+        told.append(job.job_id)
+
+    @desk.app.task(name="begins", on_failure=alert)
+    async def begins() -> None:
+        await desk.works.enqueue(7)
+        raise Reject("half way")
+
+    job = await desk.works.options(then=desk.works.job(2)).enqueue(1)
+    before = await read_story(desk.access, job.id)
+    assert (before.then, before.relatives) == ("works", ())
+    doomed = await begins.enqueue()
+    await desk.drain()
+    after = await read_story(desk.access, job.id)
+    [child] = after.relatives
+    assert (after.then, child.kinship, child.status) == (None, Kinship.THEN, JobStatus.COMPLETED)
+    [parent] = (await read_story(desk.access, child.id)).relatives
+    assert (parent.kinship, parent.id, parent.task) == (Kinship.PARENT, job.id, "works")
+    [alerted] = (await read_story(desk.access, doomed.id)).relatives
+    assert (alerted.kinship, alerted.task, told) == (Kinship.TOLD, "alert", [doomed.id])
+    enqueued = await list_jobs(desk.access, Selection(parent=doomed.id))
+    assert {one.task for one in enqueued.jobs} == {"works", "alert"}
 
 
 async def test_a_pause_holds_for_all_shards(desk: Desk) -> None:

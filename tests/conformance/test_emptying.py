@@ -103,7 +103,7 @@ async def test_an_empty_queue_is_drained(shop: Shop) -> None:
 
 async def test_what_nobody_would_run_is_not_waited_for(shop: Shop) -> None:
     job = await shop.held.enqueue("never runs")
-    with pytest.raises(CannotDrain, match="no worker serves queue default and 1 jobs wait"):
+    with pytest.raises(CannotDrain, match="no worker serves queue default and 1 job waits"):
         await drain_queue(shop.access, "default")
     await pause_queue(shop.access, "default")
     with pytest.raises(CannotDrain, match="capelin queues resume default"):
