@@ -26,6 +26,7 @@ from capelin.records import JobStatus
 from capelin.settings import Settings
 from tests.conformance.conftest import Shop
 
+MOST_PAGES = 100
 DEATHS = ("TimeoutError", "ValueError")
 
 
@@ -80,6 +81,7 @@ async def shelves(shop: Shop) -> dict[str, set[str]]:
 async def pages(access: Access, wanted: Selection, *, limit: int, scan: int = 10_000) -> list[JobList]:
     found = [await list_jobs(access, wanted, limit=limit, scan=scan)]
     while found[-1].cursor is not None:
+        assert len(found) < MOST_PAGES, "pages come again and again"
         found.append(await list_jobs(access, wanted, limit=limit, scan=scan, after=found[-1].cursor))
     return found
 
