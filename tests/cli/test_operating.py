@@ -57,7 +57,8 @@ def ids(shop: Any, do: Do, drain: Callable[[], None]) -> dict[str, str]:
 
     found: dict[str, str] = do(first)
     drain()
-    return found | do(then)
+    found.update(do(then))
+    return found
 
 
 def names(said: Said, ids: dict[str, str]) -> set[str]:
