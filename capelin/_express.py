@@ -71,8 +71,7 @@ class Express:
             [result] = await self._sender.send((request,))
             return result
         sender, layout, cuts = self._sender, prepared.layout, prepared.cuts
-        sender.turn += 1
-        shard = sender.turn % layout.shards
+        shard = sender.dealer.next_shard(layout)
         cut = cuts[shard]
         if cut is None:
             cut = cuts[shard] = sender.stencil(request, layout, shard)

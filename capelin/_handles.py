@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from capelin._sending import Full, Lack, Placed
+from capelin._durability import Lack
+from capelin._sending import Full, Placed
 from capelin.errors import EnqueueError, InvalidArguments, NotReplicated, QueueFull
 from capelin.jobs import Host, Job
 from capelin.lua import Submitted

@@ -19,9 +19,9 @@ from typing import Any
 
 import structlog
 
+from capelin._placing import placing_key, share_of
 from capelin._queues import Queues
 from capelin._rows import Rows
-from capelin._sending import placing_key, share_of
 from capelin._visiting import Arrived, Stop, visit
 from capelin.connection import Connection
 from capelin.durations import milliseconds

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from capelin._sending import placing_key
+from capelin._placing import placing_key
 from capelin.app import Capelin
 from capelin.errors import CapelinError, InvalidArguments, InvalidName, InvalidOption, InvalidTask
 from capelin.keys import shard_of

@@ -1,0 +1,152 @@
+"""Where jobs go: requests are dealt to shards, in batches of one script call each."""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from capelin.ids import new_uid
+from capelin.lua import Layout
+from capelin.requests import JobRequest
+
+MOST_A_CALL = 500
+_FEWEST_A_CALL = (
+    10  # a call costs Redis as much as a few jobs do: a short list is not cut for the spread's sake
+)
+_MOST_CHARACTERS_A_CALL = 4 * 1024 * 1024
+_NO_UIDS: Mapping[int, str] = {}
+
+Requests = Sequence[JobRequest[Any]]
+
+
+class Batch:
+    """Requests that go to one shard in one call.
+
+    Attributes:
+        layout: By which they were placed. It stays: a shard that has heard of a newer one must refuse them.
+        route: The shards that they are still to visit; all but the last are asked only.
+        places: Which of the requests.
+        uids: The jobs' uids; they stay the same however often and wherever a request is sent.
+        choices: In how many shards, from this one on, they may be placed.
+        past: Loans of their key that were found over.
+    """
+
+    __slots__ = ("choices", "layout", "past", "places", "queue", "route", "uids")
+
+    def __init__(
+        self,
+        queue: str,
+        layout: Layout,
+        route: tuple[int, ...],
+        places: Sequence[int],
+        uids: Sequence[str],
+        *,
+        choices: int = 1,
+        past: tuple[str, ...] = (),
+    ) -> None:
+        self.queue, self.layout, self.route, self.places, self.uids = queue, layout, route, places, uids
+        self.choices, self.past = choices, past
+
+    def part(self, indexes: Iterable[int], route: tuple[int, ...], *, past: tuple[str, ...] = ()) -> "Batch":
+        """Return some of its requests, on another route."""
+        chosen = list(indexes)
+        places, uids = [self.places[index] for index in chosen], [self.uids[index] for index in chosen]
+        return Batch(self.queue, self.layout, route, places, uids, past=(*self.past, *past))
+
+
+class Dealer:
+    """Deals requests to shards.
+
+    Args:
+        layouts: Those that are known; every queue of a request must be among them.
+        most_waiting: Jobs that may wait in a queue, or None for no limit.
+    """
+
+    def __init__(self, layouts: Mapping[str, Layout], *, most_waiting: int | None) -> None:
+        self._layouts, self._most_waiting = layouts, most_waiting
+        self._turn = random.randrange(1024)  # noqa: S311 -- so that many processes do not begin at one shard
+
+    def next_shard(self, layout: Layout) -> int:
+        """Return the shard whose turn it is to get jobs that may live in any."""
+        self._turn += 1
+        return self._turn % layout.shards
+
+    def batch(self, request: JobRequest[Any]) -> Batch:
+        """Return a batch of one request."""
+        layout = self._layouts[request.queue]
+        key = placing_key(request)
+        if key is not None:
+            return Batch(request.queue, layout, layout.route(key), (0,), (new_uid(),))
+        route = (self.next_shard(layout),)
+        return Batch(request.queue, layout, route, (0,), (new_uid(),), choices=layout.shards)
+
+    def batches(
+        self, requests: Requests, places: Iterable[int] | None = None, uids: Mapping[int, str] = _NO_UIDS
+    ) -> Iterator[Batch]:
+        """Deal requests (all, or those at some places) to shards; ``uids`` of those that were sent before."""
+        chosen = range(len(requests)) if places is None else places
+        # They are dealt a round at a time, and by then a newer layout may be known.
+        layouts = {queue: self._layouts[queue] for queue in {requests[place].queue for place in chosen}}
+        return self._deal(requests, chosen, uids, layouts)
+
+    def _deal(
+        self,
+        requests: Requests,
+        chosen: Iterable[int],
+        uids: Mapping[int, str],
+        layouts: Mapping[str, Layout],
+    ) -> Iterator[Batch]:
+        anywhere: dict[str, list[int]] = {}
+        fixed: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+        for place in chosen:
+            request = requests[place]
+            key = placing_key(request)
+            if key is None:
+                anywhere.setdefault(request.queue, []).append(place)
+            else:
+                fixed.setdefault((request.queue, layouts[request.queue].route(key)), []).append(place)
+        for (queue, route), of_route in fixed.items():
+            for part in _parts(of_route, requests, MOST_A_CALL):
+                yield Batch(queue, layouts[queue], route, part, _uids(part, uids))
+        for queue, of_queue in anywhere.items():
+            layout = layouts[queue]
+            for part in self._spread(layout, of_queue, requests):
+                route = (self.next_shard(layout),)
+                yield Batch(queue, layout, route, part, _uids(part, uids), choices=layout.shards)
+
+    def _spread(self, layout: Layout, places: list[int], requests: Requests) -> Iterator[Sequence[int]]:
+        """Part jobs that may live in any shard, so that each shard gets some."""
+        shards = layout.shards
+        most = min(MOST_A_CALL, max(_FEWEST_A_CALL, -(-len(places) // shards)))
+        if self._most_waiting is not None:
+            most = min(most, share_of(self._most_waiting, shards - 1, shards))
+        return _parts(places, requests, most)
+
+
+def _uids(places: Sequence[int], known: Mapping[int, str]) -> list[str]:
+    if not known:
+        return [new_uid() for _ in places]
+    return [known[place] for place in places]
+
+
+def placing_key(request: JobRequest[Any]) -> str | None:
+    """Return the text that decides a job's shard; None when it may live in any."""
+    if request.dedupe_key is not None:
+        return f"{request.task}:{request.dedupe_key}"
+    return request.shard_key
+
+
+def share_of(limit: int, shard: int, shards: int) -> int:
+    """Return how many jobs may wait in a shard: an even share of the queue's limit, at least one."""
+    return max(1, limit // shards + (shard < limit % shards))
+
+
+def _parts(places: Sequence[int], requests: Requests, most: int) -> Iterator[Sequence[int]]:
+    """Cut places into parts of at most ``most``, and fewer where arguments are long."""
+    begin, characters = 0, 0
+    for end, place in enumerate(places):
+        length = len(requests[place].args)
+        if end - begin >= most or (end > begin and characters + length > _MOST_CHARACTERS_A_CALL):
+            yield places[begin:end]
+            begin, characters = end, 0
+        characters += length
+    yield places[begin:]
