@@ -14,16 +14,7 @@ from tenacity import stop_after_attempt
 from typing_extensions import override
 
 from capelin import Capelin, RetryPolicy, Snooze, current_job
-from tests.docs.snippets import snippets
-
-SNIPPETS = [one for one in snippets() if one.page == "tracing.md" and one.language == "python"]
-
-
-def run_snippet(words: str) -> dict[str, Any]:
-    [snippet] = [one for one in SNIPPETS if words in one.text]
-    names: dict[str, Any] = {"__name__": "snippet"}
-    exec(compile(snippet.text, str(snippet), "exec"), names)  # noqa: S102 -- it is what the page shows
-    return names
+from tests.docs.snippets import executed, shown
 
 
 class Kept(Transport):
@@ -58,7 +49,7 @@ def kept() -> Iterator[Kept]:
 
 
 async def test_an_app_is_traced_with_a_provider_of_its_own() -> None:
-    names = run_snippet("instrument(app, tracer_provider=provider)")
+    names = executed(shown("tracing.md", "instrument(app, tracer_provider=provider)"))
     exporter = InMemorySpanExporter()
     names["provider"].add_span_processor(SimpleSpanProcessor(exporter))
     app: Capelin[Any] = names["app"]
@@ -74,7 +65,7 @@ async def test_an_app_is_traced_with_a_provider_of_its_own() -> None:
 
 
 async def test_sentry_hears_of_errors_and_not_of_snoozes(kept: Kept) -> None:
-    app: Capelin[Any] = run_snippet("async def sentry(")["app"]
+    app: Capelin[Any] = executed(shown("tracing.md", "async def sentry("))["app"]
 
     @app.task(retry=RetryPolicy(stop=stop_after_attempt(1)))
     async def fails() -> None:
@@ -95,7 +86,7 @@ async def test_sentry_hears_of_errors_and_not_of_snoozes(kept: Kept) -> None:
 
 
 async def test_sentrys_trace_travels_in_the_headers(kept: Kept) -> None:
-    names = run_snippet("async def signup")
+    names = executed(shown("tracing.md", "async def signup"))
     app: Capelin[Any] = names["app"]
     async with app.testing() as t:
         with sentry_sdk.start_transaction(name="request") as request:
