@@ -1,0 +1,1 @@
+"""Bad input: `make fuzz CASES=100000`."""
