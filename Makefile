@@ -17,7 +17,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 SOURCES := $(wildcard capelin tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: promtool help demo simulate chaos soak fuzz test check format bench bench-full bench-failover types lint redis-server
+.PHONY: promtool help demo mutate simulate chaos soak fuzz test check format bench bench-full bench-failover types lint redis-server
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -30,6 +30,9 @@ test: $(DEV) redis-server promtool  ## run every test; ARGS="tests/x.py -k name"
 
 fuzz: $(DEV)  ## hand texts that make no sense to all that reads text; CASES=100000; ARGS="--seed url:42" for one
 	$(BIN)/python -m tests.fuzz --cases $(or $(CASES),100000) $(ARGS)
+
+mutate: $(DEV) redis-server  ## break the protocol in a hundred ways and see that a test notices each; ARGS='--only "reap forgets"'
+	$(BIN)/python -m tests.mutation $(ARGS)
 
 simulate: $(DEV)  ## play simulated fleets; SEEDS=10000 for many, ARGS="--seed 42 --shrink" for one
 	PYTHONHASHSEED=0 $(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),200) $(ARGS)

@@ -42,6 +42,16 @@ def test_an_outcome_is_recorded_once_and_a_repeat_says_so(shard: Shard, kind: st
     assert shard.look() == before, "a repeat changes nothing"
 
 
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "return"])
+def test_what_ended_is_in_no_stream_and_pending_for_nobody(shard: Shard, kind: str) -> None:
+    start(shard)
+    shard.finish(row("u1", 1, kind, due="+1000"))
+    assert shard.look().streams["normal"] == []
+    pending = shard.server.command("XPENDING", shard.keys.streams[3], "workers")
+    assert isinstance(pending, list)
+    assert pending[0] == 0
+
+
 @pytest.mark.parametrize("first", KINDS)
 @pytest.mark.parametrize("second", KINDS)
 def test_another_outcome_of_the_same_start_is_refused(shard: Shard, first: str, second: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -16,24 +17,30 @@ from capelin.timing import Timing
 from capelin.workers.control import Control
 from capelin.workers.running import Running
 from capelin.workers.trust import Trust
+from tests.mutation.catalog import MUTANTS
+from tests.mutation.mutants import PACKAGE, Edit, lua
 from tests.simulation import session
+
+_SCRIPTS = sorted(path.stem for path in (PACKAGE / "lua").glob("*.lua"))
 
 
 @contextmanager
-def scripts(*changes: tuple[str, str, str]) -> Generator[None]:
-    """Change the texts of scripts as the server runs them.
-
-    Args:
-        changes: The script, what to leave out of it, and what to put there.
-    """
-    for name, text, _ in changes:
-        if text not in loader.load(name).text:
-            raise ValueError(f"{name} has no {text!r} any more")
-    changed: dict[str, list[tuple[str, str]]] = {}
-    for name, text, instead in changes:
-        changed.setdefault(name, []).append((text, instead))
-    with mock.patch.dict(session.CHANGED, changed):
+def changed(*edits: Edit) -> Generator[None]:
+    """Change the texts of scripts as the server runs them, those that come from includes in every script."""
+    texts: dict[str, list[tuple[str, str]]] = {}
+    for edit in edits:
+        script = None if edit.file.startswith("lua/includes/") else Path(edit.file).stem
+        for name in _SCRIPTS if script is None else [script]:
+            if edit.before in loader.load(name).text:
+                texts.setdefault(name, []).append((edit.before, edit.after))
+        edit.applied((PACKAGE / edit.file).read_text())
+    with mock.patch.dict(session.CHANGED, texts):
         yield
+
+
+def mutated(name: str) -> AbstractContextManager[None]:
+    """One of the mutants of `tests.mutation`."""
+    return changed(*MUTANTS[name].edits)
 
 
 @contextmanager
@@ -66,11 +73,7 @@ def forgetful_of_ticks() -> Generator[None]:
     marker = "if newest >= tick then return 'again' end"
     fence = "return held[1] ~= owner or held[2] ~= epoch"
     with (
-        scripts(
-            ("enqueue", marker, ""),
-            ("schedule_intend", fence, "return false"),
-            ("schedule_commit", fence, "return false"),
-        ),
+        changed(lua("enqueue", marker), lua("includes/fence", fence, "return false")),
         mock.patch.object(Schedule, "uid_of", new=_any_uid),
     ):
         yield
@@ -98,31 +101,21 @@ def deaf_to_the_parked() -> Generator[None]:
         yield
 
 
-_FENCE = "if j[3] ~= token or j[1] ~= 'running' or j[2] ~= worker then"
+_STAKES_OF_RENEWALS = lua("renew", "if pending_here > 0 or staked == '1' then", "if false then")
+_SHARED = (
+    "finish believes anybody",
+    "a token is used twice",
+    "take promotes without removing",
+    "a sent again enqueue is not recognised",
+    "dedupe looks away",
+    "finish keeps no account of ends",
+    "reap forgets",
+)
+"""Mutants that a simulation finds, too."""
 
 BREAKS: dict[str, Callable[[], AbstractContextManager[None]]] = {
-    "finish believes anybody": partial(scripts, ("finish", _FENCE, "if false then")),
-    "a token is used twice": partial(
-        scripts, ("take", "(tonumber(j[3]) or 0) + 1", "math.max(tonumber(j[3]) or 0, 1)")
-    ),
-    "take promotes without removing": partial(
-        scripts, ("take", "redis.call('ZREM', scheduled, uid)\n", "\n")
-    ),
-    "nobody writes stakes": partial(
-        scripts,
-        ("take", "if #jobs > 0 then redis.call('ZADD', stakes", "if false then redis.call('ZADD', stakes"),
-        ("renew", "if pending_here > 0 or staked == '1' then", "if false then"),
-    ),
-    "a sent again enqueue is not recognised": partial(
-        scripts, ("enqueue", "if known[1] then return 'again', uid end", "")
-    ),
-    "dedupe looks away": partial(
-        scripts, ("enqueue", "if not holder then return 'new' end", "if true then return 'new' end")
-    ),
-    "finish keeps no account of ends": partial(
-        scripts, ("finish", "    keep(uid, j[12], j[7], j[10])\n", "")
-    ),
-    "reap forgets": partial(scripts, ("reap", "    enter(uid, RETURNED)\n", "")),
+    **{name: partial(mutated, name) for name in _SHARED},
+    "nobody writes stakes": partial(changed, *MUTANTS["take writes no stake"].edits, _STAKES_OF_RENEWALS),
     "reap counts every end of a stake as a crash": rash,
     "what Redis forgot runs for ever": unmoved_by_forgetting,
     "ticks are forgotten": forgetful_of_ticks,

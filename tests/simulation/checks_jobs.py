@@ -13,14 +13,19 @@ _PAYLOADS = ("args", "result", "error", "headers", "then", "on_failure")
 
 
 def accepted_jobs_exist(found: Found) -> None:
-    """Guarantee 1: what was confirmed has a record, for as long as it is to be kept."""
+    """Guarantee 1: what was confirmed has a record, for as long as it is to be kept.
+
+    A failover may take it, but not from who waited until a replica had it (`min_replicas`).
+    """
     history, now = found.history, found.history.clock()
     for entry in history.submitted:
         if entry.job is None or entry.confirmed_at is None:
             continue
         history.holds(1)
+        copied = entry.options.get("min_replicas", 0) > 0
         if entry.job in found.jobs or any(
-            loss.since <= entry.confirmed_at + 5 for loss in history.forgot_job(entry.job)
+            loss.since <= entry.confirmed_at + 5 and not (copied and loss.spares_copies)
+            for loss in history.forgot_job(entry.job)
         ):
             continue
         kept = entry.options.get("retention")

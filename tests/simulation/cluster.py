@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from fakeredis._helpers import OK, SimpleError
+from fakeredis._helpers import OK, NoResponse, SimpleError
 from redis.crc import key_slot
 
 from tests.simulation.loop import SimLoop
@@ -159,6 +159,8 @@ class SimCluster:
                 return OK
             case b"CLUSTER":
                 return self._map(node)
+            case b"WAIT":
+                return self._copies(node, session, wanted=int(command[1]), patience=int(command[2]) / 1000)
             case _:
                 keys = keys_of(command)
         if not keys:
@@ -175,6 +177,15 @@ class SimCluster:
         if slot in self._moving and (answer := self._on_the_move(node, session, slot, keys, asking=asking)):
             return answer if isinstance(answer, SimpleError) else None
         return None if node is self.groups[number].master else self._elsewhere(session, slot)
+
+    def _copies(self, node: SimRedis, session: Session, *, wanted: int, patience: float) -> Any:
+        """How many replicas have what was written: the one that there is, unless it lags or is away."""
+        group = next((group for group in self.groups if group.master is node), None)
+        copies = int(group is not None and group.replica.up and not node.lags and group.detached is None)
+        if copies >= wanted:
+            return copies
+        session.answer_later(patience, copies)
+        return NoResponse()
 
     def _on_the_move(
         self, node: SimRedis, session: Session, slot: int, keys: list[bytes], *, asking: bool

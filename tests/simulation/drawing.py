@@ -56,7 +56,7 @@ def draw(seed: int) -> Scenario:
     workers = {f"w{number}": pick.choice([1, 1, 2]) for number in range(count)}
     cluster = pick.random() < 0.35
     events = [
-        *_work(pick, until),
+        *_work(pick, until, cluster=cluster),
         *_schedules(pick, until),
         *_faults(pick, until, list(workers), cluster=cluster),
         *_deploys(pick, until, list(workers)),
@@ -70,13 +70,18 @@ def draw(seed: int) -> Scenario:
     )
 
 
-def _work(pick: random.Random, until: float) -> list[Event]:
+def _work(  # noqa: C901 -- one line a choice
+    pick: random.Random, until: float, *, cluster: bool
+) -> list[Event]:
     events: list[Event] = []
     for n in range(1, pick.randint(8, 36)):
         slot = pick.choice(["web0", "web1"])
         at = round(pick.uniform(0.2, until), 3)
         details = {"n": n, **_job(pick)}
-        if options := _options(pick, details):
+        options = _options(pick, details)
+        if cluster and pick.random() < 0.25:
+            options["min_replicas"] = 1
+        if options:
             details["options"] = options
         if pick.random() < 0.3:
             details["wait"] = True

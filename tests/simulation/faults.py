@@ -173,13 +173,13 @@ class Faults:
             group.detached = node
             lost = group.promote()
             now = self.history.clock()
-            self.history.lose(now - lost, now + takes, held)
+            self.history.lose(now - lost, now + takes, held, spares_copies=True)
 
             def hears_of_it() -> None:
                 group.detached = None
                 self.world.network.cut(port=node.port)
                 self._back_as_replica(node)
-                self.history.lose(now - lost, self.history.clock(), held)
+                self.history.lose(now - lost, self.history.clock(), held, spares_copies=True)
 
             self.world.at_home(takes, hears_of_it)
             return
@@ -190,7 +190,7 @@ class Faults:
             group.noticed = True
 
         def promote() -> None:
-            self._forgets(node, group.promote(), held)
+            self._forgets(node, group.promote(), held, spares_copies=True)
             self.history.note("redis", f"=== {group.master.port} is the master now")
 
         self.world.at_home(takes * _NOTICED_AFTER, notice)
@@ -233,10 +233,12 @@ class Faults:
         self.world.network.cut(port=node.port)
         self.history.note("redis", f"=== {node.port} is down")
 
-    def _forgets(self, node: SimRedis, seconds: float, held: Callable[[bytes], bool]) -> None:
+    def _forgets(
+        self, node: SimRedis, seconds: float, held: Callable[[bytes], bool], *, spares_copies: bool = False
+    ) -> None:
         self.history.note("redis", f"=== {node.port} loses the writes of {seconds:.3f} s")
         now = self.history.clock()
-        self.history.lose(now - seconds, now, held)
+        self.history.lose(now - seconds, now, held, spares_copies=spares_copies)
 
     def _undisturbed(self, node: SimRedis) -> bool:
         cluster = self.world.servers.cluster

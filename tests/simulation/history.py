@@ -96,11 +96,13 @@ class Loss:
         since: The first moment of which it forgot something, s.
         until: The last, s; what is served until then may be forgotten yet.
         hits: Whether a key was among what it held.
+        spares_copies: Whether what a replica had confirmed is still there.
     """
 
     since: float
     until: float
     hits: Callable[[bytes], bool]
+    spares_copies: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,9 +193,11 @@ class History:
         """A guarantee was looked at where it might have been broken."""
         self.held[guarantee] += times
 
-    def lose(self, since: float, until: float, hits: Callable[[bytes], bool]) -> None:
+    def lose(
+        self, since: float, until: float, hits: Callable[[bytes], bool], *, spares_copies: bool = False
+    ) -> None:
         """A server forgot."""
-        self.losses.append(Loss(since=since, until=until, hits=hits))
+        self.losses.append(Loss(since=since, until=until, hits=hits, spares_copies=spares_copies))
         self.coverage["writes lost"] += 1
         for job in [job for job in self.newest if hits(tag_of(job))]:
             del self.newest[job]

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import fakeredis
 import hiredis
+from fakeredis._helpers import NoResponse
 
 from tests.simulation.loop import Lane, SimLoop
 from tests.simulation.session import Session
@@ -111,7 +112,8 @@ class SimRedis:
         """Run a command, and then what others wait for because of it."""
         session.script_name = ""
         if self._bus is not None and (answer := self._bus.answer(self, session, command)) is not None:
-            session.put_response(answer)
+            if not isinstance(answer, NoResponse):
+                session.put_response(answer)
             return
         session.obey(command)
         while self._written:

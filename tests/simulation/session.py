@@ -91,6 +91,11 @@ class Session(AsyncFakeSocket):
         """Run a command."""
         self._process_command(command)
 
+    def answer_later(self, seconds: float, answer: Any) -> None:
+        """Let what comes next wait, and then say that."""
+        self.blocked = (lambda _: None, None)
+        self._timer = self.redis.later_by(seconds, lambda: self.turn_away(answer))
+
     def turn_away(self, answer: Any) -> None:
         """What it waits for will not come here: answer it with that."""
         if self.blocked is not None and not self.gone:

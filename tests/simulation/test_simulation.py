@@ -20,6 +20,7 @@ from tests.simulation.patches import real_clocks_left
 from tests.simulation.run import run
 from tests.simulation.shrink import kind_of, shrink
 
+ROOT = Path(__file__).parents[2]
 FIXED = [*range(12), 13, 16, 20, 21, 109, 123, 132, 157]
 """Drawn; those beyond the first dozen once found something, or play a Cluster that fails over."""
 _FRESH = 20
@@ -54,7 +55,7 @@ def test_a_seed_played_again_gives_the_same_trace_to_the_last_line() -> None:
         subprocess.Popen(
             [sys.executable, "-c", code],
             env={**os.environ, "PYTHONHASHSEED": str(hashes)},
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -72,9 +73,14 @@ def test_another_seed_lets_the_same_scenario_take_another_course() -> None:
     assert run(scenario).trace != run(other).trace
 
 
-def test_every_guarantee_has_a_checker() -> None:
+def test_every_guarantee_has_a_checker_and_the_page_names_it() -> None:
     """Guarantee 5 is held at each reaping; see `checker`."""
     assert {*CHECKS, 5} == set(GUARANTEES)
+    rows = (ROOT / "docs" / "guarantees.md").read_text().splitlines()
+    for number, checks in CHECKS.items():
+        named = "".join(row for row in rows if row.startswith(f"| {number} |"))
+        for check in checks:
+            assert f"`{check.__module__.rpartition('.')[2]}.{check.__name__}`" in named
 
 
 @pytest.mark.parametrize("broken", BREAKS)
