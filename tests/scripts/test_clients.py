@@ -22,6 +22,7 @@ class TestCancel:
     def test_one_that_waits_ends_cancelled(self, shard: Shard, due: str) -> None:
         shard.enqueue(NewJob("u1", "a", due=due))
         assert shard.cancel("u1") == (CancelVerdict.CANCELLED, "")
+        assert shard.look().scheduled == {}
         shard.advance(500)
         assert shard.take().jobs == []
         found = shard.look()
