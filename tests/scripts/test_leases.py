@@ -152,6 +152,15 @@ class TestFleet:
         reply = beat(shard, "w2")
         assert (reply.next_expiry, reply.now) == (TTL - 1_000, shard.now)
 
+    def test_when_the_silent_are_removed_the_version_grows_once(self, shard: Shard) -> None:
+        beat(shard, "w1")
+        shard.advance(TTL // 2)
+        before = beat(shard, "w2").version
+        shard.advance(TTL // 2)
+        assert beat(shard, "w2").version == before + 1
+        assert beat(shard, "w2").version == before + 1
+        assert members(shard) == {"w2"}
+
     @pytest.mark.parametrize(("fit", "left"), [(True, {"w2"}), (False, {"w1", "w2"})])
     def test_only_who_is_fit_to_judge_removes_the_silent(
         self, shard: Shard, *, fit: bool, left: set[str]
