@@ -1,5 +1,6 @@
 """Protocols that are broken on purpose: a checker that finds nothing wrong with these finds nothing."""
 
+import asyncio
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -16,10 +17,12 @@ from capelin.ticks import CatchUp
 from capelin.timing import Timing
 from capelin.workers.control import Control
 from capelin.workers.running import Running
+from capelin.workers.thief import Thief
 from capelin.workers.trust import Trust
 from tests.mutation.catalog import MUTANTS
 from tests.mutation.mutants import PACKAGE, Edit, lua
 from tests.simulation import session
+from tests.simulation.cluster import SimCluster
 
 _SCRIPTS = sorted(path.stem for path in (PACKAGE / "lua").glob("*.lua"))
 
@@ -101,6 +104,28 @@ def deaf_to_the_parked() -> Generator[None]:
         yield
 
 
+@contextmanager
+def honest() -> Generator[None]:
+    """Nobody steals."""
+
+    async def idle(_: Thief) -> None:
+        await asyncio.Event().wait()
+
+    with mock.patch.object(Thief, "run", idle):
+        yield
+
+
+@contextmanager
+def boastful() -> Generator[None]:
+    """A server says that replicas have what they do not have."""
+
+    def lie(*_: object, wanted: int, patience: float) -> int:  # noqa: ARG001 -- called by name
+        return wanted
+
+    with mock.patch.object(SimCluster, "_copies", lie):
+        yield
+
+
 _STAKES_OF_RENEWALS = lua("renew", "if pending_here > 0 or staked == '1' then", "if false then")
 _SHARED = (
     "finish believes anybody",
@@ -121,5 +146,16 @@ BREAKS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "ticks are forgotten": forgetful_of_ticks,
     "ticks are passed over": passing_over,
     "the parked are forgotten": deaf_to_the_parked,
+    "nobody steals": honest,
+    "a window is no window": partial(mutated, "dedupe looks away"),
+    "a pause pauses nothing": partial(
+        changed,
+        lua(
+            "schedule_pause",
+            "if redis.call('HSETNX', schedules_paused, name, now) == 0 then",
+            "if false then",
+        ),
+    ),
+    "replicas are said to have what they lack": boastful,
 }
 """What is broken, and how."""

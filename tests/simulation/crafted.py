@@ -2,14 +2,17 @@
 
 from typing import Any
 
+from tests.simulation.drawing import WINDOW
 from tests.simulation.scenario import Event, Scenario
 
 _TWO = {"w0": 2, "w1": 2}
 _THREE = {**_TWO, "w2": 2}
 
 
-def _scenario(workers: dict[str, int], *events: Event, until: float = 6.0, seed: int = 1) -> Scenario:
-    return Scenario(seed=seed, workers=workers, events=events, faults_until=until)
+def _scenario(
+    workers: dict[str, int], *events: Event, until: float = 6.0, seed: int = 1, cluster: bool = False
+) -> Scenario:
+    return Scenario(seed=seed, workers=workers, events=events, faults_until=until, cluster=cluster)
 
 
 def _submit(
@@ -76,5 +79,31 @@ CRAFTED: dict[str, Scenario] = {
         {"w0": 2}, _event(3.0, "pause", "w0", seconds=6.0), until=20.0, seed=0
     ),
     "the parked are forgotten": _scenario({"w0": 1}, _submit(1.0, 1, task="fresh")),
+    # The first worker has no room for as long as its jobs run; the other one has.
+    "nobody steals": _scenario(
+        {"w0": 2},
+        *_submits(1.0, 0.01, 24, 8.0),
+        _event(1.5, "add", "w9", release=2),
+        *(_submit(5.0 + n / 100, 100 + n) for n in range(8)),
+        until=11.0,
+    ),
+    "a window is no window": _scenario(
+        _TWO, *(_submit(n, n, dedupe_key="once", dedupe_for=WINDOW) for n in (1, 3))
+    ),
+    "a pause pauses nothing": _scenario(
+        _TWO,
+        _event(1.0, "put_schedule", "web0", name="run.one", every=1.0),
+        _event(3.5, "pause_schedule", "web0", name="run.one"),
+        until=8.0,
+    ),
+    # The replica lags from 2 s on; the master dies at 3 s, with the job that was enqueued in between.
+    "replicas are said to have what they lack": _scenario(
+        _TWO,
+        _event(2.0, "fail_over", node=0, behind=1.0, takes=1.0, back=1.0, split=False),
+        _event(2.0, "fail_over", node=1, behind=1.0, takes=1.0, back=1.0, split=False),
+        *(_submit(2.2 + n / 100, n, min_replicas=1) for n in range(1, 9)),
+        until=8.0,
+        cluster=True,
+    ),
 }
 """By the name of what is broken."""
