@@ -49,7 +49,10 @@ class Coverage:
 
     def __str__(self) -> str:
         numbers = "".join(f"{number:>8}" for number in GUARANTEES)
-        lines = [f"{'what happened':<46}{'times':>8}{'plays':>7}  looks at guarantee{numbers[18:]}"]
+        lines = [
+            f"{'':<61}how often each guarantee was looked at in those plays",
+            f"{'what happened':<46}{'times':>8}{'plays':>7}{numbers}",
+        ]
         for what, times in sorted(self.times.items(), key=lambda item: (-item[1], item[0])):
             looks = "".join(f"{_short(self.held[what][number]):>8}" for number in GUARANTEES)
             lines.append(f"{what:<46}{times:>8,}{self.plays[what]:>7,}{looks}")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.simulation.breaking import BREAKS
 from tests.simulation.checker import CHECKS
-from tests.simulation.coverage import GUARANTEES
+from tests.simulation.coverage import GUARANTEES, Coverage
 from tests.simulation.crafted import CRAFTED, REPLACED_AT_ONCE
 from tests.simulation.drawing import draw
 from tests.simulation.patches import real_clocks_left
@@ -65,6 +65,15 @@ def test_a_seed_played_again_gives_the_same_trace_to_the_last_line() -> None:
     for other in others:
         out, _ = other.communicate(timeout=300)
         assert out.split()[1:] == here
+
+
+def test_what_was_covered_is_told_by_fault_and_guarantee() -> None:
+    coverage = Coverage()
+    coverage.add(run(CRAFTED["reap forgets"]))
+    rows = {line.split("  ")[0]: line.split()[-13:] for line in str(coverage).splitlines()[2:]}
+    looks = dict(zip(GUARANTEES, rows["killed"], strict=True))
+    assert int(looks[3]) > 0
+    assert looks[10] == "0"
 
 
 def test_another_seed_lets_the_same_scenario_take_another_course() -> None:
