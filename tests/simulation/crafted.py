@@ -38,6 +38,11 @@ REPLACED_AT_ONCE = _scenario(
 )
 """A worker dies, and another starts in its place before its jobs have come back."""
 
+SLEPT_TOO_LONG = _scenario(
+    _TWO, *_submits(1.0, 0.01, 8, 12.0), _event(2.0, "pause", "w0", seconds=5.8), until=9.0, seed=0
+)
+"""A worker sleeps past its stakes, and wakes while its jobs run elsewhere."""
+
 CRAFTED: dict[str, Scenario] = {
     "finish believes anybody": _scenario(
         _TWO, *_submits(1.0, 0.01, 8, 6.0), _event(2.0, "pause", "w0", seconds=5.8), until=8.0, seed=0

@@ -14,7 +14,7 @@ import pytest
 from tests.simulation.breaking import BREAKS
 from tests.simulation.checker import CHECKS
 from tests.simulation.coverage import GUARANTEES, Coverage
-from tests.simulation.crafted import CRAFTED, REPLACED_AT_ONCE
+from tests.simulation.crafted import CRAFTED, REPLACED_AT_ONCE, SLEPT_TOO_LONG
 from tests.simulation.drawing import draw
 from tests.simulation.patches import real_clocks_left
 from tests.simulation.run import run
@@ -105,6 +105,17 @@ def test_a_worker_that_starts_in_a_dead_ones_place_holds_up_none_of_its_jobs(see
     outcome = run(replace(REPLACED_AT_ONCE, seed=seed))
     assert outcome.problems == []
     assert "recovered late, since others were disturbed" not in outcome.coverage
+
+
+def test_a_worker_that_slept_past_its_stakes_stops_what_is_not_its_own_any_more() -> None:
+    outcome = run(SLEPT_TOO_LONG)
+    assert outcome.problems == []
+    lines = [
+        line for line in outcome.trace if "w0-1 " in line and " token 1: " in line and "beat" not in line
+    ]
+    ends = [line.split(" ends ")[1] for line in lines]
+    assert ends
+    assert {end.rpartition(": ")[2] for end in ends} == {"CancelledError"}
 
 
 def test_a_failing_scenario_shrinks_to_what_it_needs_to_fail() -> None:
