@@ -219,7 +219,7 @@ class History:
         if identity in self._starts and not any(loss.until > self.clock() for loss in losses):
             self.problem(f"token {job.token} of {job.id} began twice, now in {pod}")
         self._starts.add(identity)
-        if job.headers.get("n", str(n)) != str(n):
+        if n and job.headers.get("n", str(n)) != str(n):  # who is told of a death has those of the dead
             self.problem(f"{job.id} is of {n} and has the headers of {job.headers['n']}")
         start = Begun(at=self.clock(), job=job.id, token=job.token, task=job.task, pod=pod, n=n)
         self.begun.append(start)
