@@ -192,7 +192,7 @@ OWNERSHIP: tuple[Mutant, ...] = (
     mutant(
         "unpark hands back what this signature refused",
         "10: another digest may run it, the same one may not",
-        lua("unpark", "    elseif by ~= digest then", "    elseif true then"),
+        lua("unpark", "elseif by ~= digest and not", "elseif not"),
         aimed=("scripts/test_parking",),
     ),
     mutant(
