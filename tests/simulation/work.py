@@ -174,6 +174,11 @@ class Work:
                         await asyncio.sleep(0.3)
                 await asyncio.sleep(after)
             self.history.halts.append((begun, self.history.clock()))
+            # A Redis that forgets may forget that the queue goes on: who paused it looks again.
+            while True:
+                await asyncio.sleep(2.0)
+                with contextlib.suppress(CapelinError):
+                    await resume_queue(access, QUEUE)
 
         self._do(client, "queue paused", halt())
 
