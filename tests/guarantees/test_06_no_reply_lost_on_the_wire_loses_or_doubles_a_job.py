@@ -20,8 +20,11 @@ from pydantic import BaseModel
 
 import capelin.lua
 from capelin import Capelin, Leader, Reject, Tasks, current_job
+from capelin.admin.access import open_access
+from capelin.admin.reshard import reshard_queue
 from capelin.errors import JobCancelled, JobFailed, Unreachable
 from capelin.ids import JobId
+from capelin.keys import shard_of
 from capelin.lua import NewJob, Replayed
 from capelin.lua.loader import load
 from capelin.records import Cancellation, JobStatus
@@ -230,6 +233,27 @@ async def a_dead_job_is_replayed(world: World, script: str) -> None:
     await world.work()
 
 
+async def a_dead_job_whose_key_has_another_home_is_replayed(world: World, script: str) -> None:
+    await world.start()
+    more = 3 * SHARDS
+    key = next(key for key in "abcdefgh" if shard_of(f"mend:{key}", SHARDS) != shard_of(f"mend:{key}", more))
+    broken.add(1)
+    job = await mend.options(dedupe_key=key).enqueue(1)
+    with pytest.raises(JobFailed):
+        await job.result(timeout=20)
+    broken.clear()
+    async with open_access(world.server.url, prefix="capelin", settings=SETTINGS) as access:
+        await reshard_queue(access, "default", more)
+    world.cut(script)
+    with pytest.raises(Unreachable):
+        await world.app.client().replay(JobId.parse(job.id))
+    verdict, _ = await world.app.client().replay(JobId.parse(job.id))
+    assert verdict is Replayed.REPLAYED
+    assert await job.result(timeout=20) == 2
+    world.expect(job.id, "dead", "complete", tokens=(1, 2))
+    await world.work()
+
+
 async def a_job_tells_its_progress(world: World, script: str) -> None:
     await world.start()
     world.cut(script)
@@ -421,6 +445,7 @@ CUTS: list[tuple[str, Act]] = [
     ("cancel", a_waiting_job_is_cancelled),
     ("cancel", a_running_job_is_cancelled),
     ("replay", a_dead_job_is_replayed),
+    ("lend", a_dead_job_whose_key_has_another_home_is_replayed),
     ("adopt", a_delivery_was_lost),
     ("reap", a_dead_workers_jobs_come_back),
     ("unpark", an_abler_worker_joins),
@@ -441,8 +466,23 @@ CUTS: list[tuple[str, Act]] = [
     ("singleton_note", a_singleton_runs),
 ]
 # An operator's, who sees the error and asks again; a look at another's lease, which the next round repeats;
-# what sets a singleton's unreadable state aside: see the tests of singletons.
-NOT_CUT = {"pause", "resume", "purge", "browse", "survey", "schedule_pause", "lease_look", "singleton_aside"}
+# what sets a singleton's unreadable state aside: see the tests of singletons. What cuts a queue anew is an
+# operator's, and what settles that is looked at again every ten seconds: see the tests of resharding.
+NOT_CUT = {
+    "pause",
+    "resume",
+    "purge",
+    "browse",
+    "survey",
+    "schedule_pause",
+    "lease_look",
+    "singleton_aside",
+} | {
+    "queue_reshard",
+    "queue_settle",
+    "seal",
+    "loans",
+}
 ADOPTED = {("take", jobs_run), ("adopt", a_delivery_was_lost), ("unpark", an_abler_worker_joins)}
 
 
