@@ -151,7 +151,7 @@ WORKERS: tuple[Mutant, ...] = (
         "10: a worker asks every shard on joining",
         python(
             "workers/control",
-            "        for shard in self._shards:\n            self._consumer.unpark(shard)\n",
+            "        for shard in self._shards():\n            self._consumer.unpark(shard)\n",
             "        return\n",
         ),
         aimed=("guarantees/test_10_a_rolling_deploy_loses_nothing",),

@@ -23,7 +23,8 @@ SENT: Mapping[Kind | None, Sequence[Words]] = {
     None: (
         ("EVALSHA",), ("PING",), ("TIME",), ("WAIT",), ("SELECT",), ("SUBSCRIBE",), ("UNSUBSCRIBE",),
         ("BLPOP",), ("LPUSH",), ("LRANGE",), ("EXPIRE",), ("SADD",), ("SMEMBERS",), ("ZRANGE",),
-        ("GET",), ("HGET",), ("HMGET",), ("HGETALL",), ("HKEYS",), ("HDEL",), ("HEXISTS",), ("HSTRLEN",),
+        ("GET",), ("HGET",), ("HMGET",), ("HGETALL",), ("HKEYS",), ("HDEL",), ("HEXISTS",), ("HINCRBY",),
+        ("HSTRLEN",),
         ("XADD",), ("XREAD",), ("XLEN",), ("XRANGE",),
         ("SCRIPT", "LOAD"),
         ("CLIENT", "ID"),
