@@ -113,7 +113,9 @@ def test_the_type_of_an_error_stays_readable() -> None:
 
 
 @pytest.mark.parametrize(
-    "keys", ["short", base64.b64encode(b"x" * 31).decode(), "not base64!", f"{OLD},sesame", ","]
+    "keys",
+    ["short", base64.b64encode(b"x" * 31).decode(), "not base64!", f"{OLD},sesame", ","],
+    ids=["short", "31-bytes", "no-base64", "one-of-two", "none"],
 )
 def test_a_key_that_cannot_be_read_is_refused_and_not_told(keys: str) -> None:
     with pytest.raises(ConfigurationError, match=r"new_key\(\) makes one") as caught:
