@@ -75,6 +75,7 @@ def on_paper(size: Size, settings: Settings) -> dict[str, float]:
         "take": shards * waits,  # and looks again after a wait in vain
         "XREAD": workers * waits,  # each worker's inbox
         "retain": shards / 10,  # each shard, by its owner
+        "open_queue": workers * size.queues / 10,  # was a queue cut anew?
         "probe": min(settings.steal_budget, 20 * shards),  # of the whole fleet
         "lease_acquire": (workers - 1) * beats,  # may I lead?
         "lease_renew": beats,  # the leader
