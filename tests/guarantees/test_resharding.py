@@ -108,10 +108,13 @@ async def test_from_8_to_32_and_back_under_load(fleet: Fleet, access: Access) ->
         for app in (first, second):
             group.create_task(load.run(app))
         await load.more(200)
+        await a_tick(fleet)
         await cut(fleet, access, 32)
+        await a_tick(fleet)
         await load.more(300)
         await load.enqueue(sleeper)  # it still knows the first layout
         await cut(fleet, access, 8)
+        await a_tick(fleet)
         await load.enqueue(sleeper)  # and now the second
         await load.more(300)
         load.stopping.set()
@@ -154,7 +157,18 @@ def no_key_had_two_live_jobs(fleet: Fleet, load: Load) -> None:
     assert load.duplicates > 0
 
 
+def ticks_of(fleet: Fleet) -> list[str]:
+    """The tick of each job of the schedule."""
+    return [job.record["tick"] for job in fleet.census().jobs.values() if "schedule" in job.record]
+
+
+async def a_tick(fleet: Fleet) -> None:
+    """Wait until the schedule has ticked once more."""
+    before = len(ticks_of(fleet))
+    await wait_until(lambda: len(ticks_of(fleet)) > before, description="a tick to become a job")
+
+
 def no_tick_had_two_jobs(fleet: Fleet) -> None:
     """Each tick is the tick of one job."""
-    ticks = [job.record["tick"] for job in fleet.census().jobs.values() if "schedule" in job.record]
+    ticks = ticks_of(fleet)
     assert len(ticks) == len(set(ticks)) > 0

@@ -34,7 +34,7 @@ SETTINGS = Settings(
 )
 # What a queue, a shard and the fleet have for good, however many jobs there were. An empty stream stays.
 STRUCTURE = re.compile(
-    r"capelin:(queues|\{default\}:meta|\{fleet\}:(members|expiry|free)|inbox:.+|\{schedules\}:(lease|declared)"
+    r"capelin:(queues|\{default\}:meta|\{fleet\}:(members|expiry|free|pulse:.+)|inbox:.+|\{schedules\}:(lease|declared)"
     r"|\{default:\d\}:(meta|lease|(?P<stream>dlq|stream:.+)))"
 )
 

@@ -61,6 +61,7 @@ CRAFTED: dict[str, Scenario] = {
         *_submits(3.0, 0.08, 20, 6.0),
         _event(4.0, "kill", "w2", silent=False, again=9.0),
         until=9.0,
+        seed=7,
     ),
     "a sent again enqueue is not recognised": _scenario(_TWO, _submit(0.5, 9), *_REPLIES_LOST),
     "dedupe looks away": _scenario(

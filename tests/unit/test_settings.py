@@ -4,12 +4,18 @@ from datetime import timedelta
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from capelin.settings import Settings
 
 # What fits both bounds that settings have of one another: blocking < a reply, re-sending < the window.
-FITTING = {"socket_timeout": 7.5, "enqueue_timeout": 20.5, "block": 1.5, "resend_window": 77.5}
+FITTING = {
+    "socket_timeout": 7.5,
+    "enqueue_timeout": 20.5,
+    "block": 1.5,
+    "resend_window": 77.5,
+    "encryption_keys": SecretStr("eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHg="),
+}
 DURATIONS = sorted(
     name
     for name, field in Settings.model_fields.items()
@@ -34,7 +40,9 @@ def another(name: str) -> Any:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_each_is_read_from_its_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(f"CAPELIN_{name.upper()}", str(another(name)))
+    value = another(name)
+    written = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    monkeypatch.setenv(f"CAPELIN_{name.upper()}", written)
     assert getattr(Settings(), name) == another(name) != Settings.model_fields[name].default
 
 
