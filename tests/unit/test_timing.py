@@ -3,8 +3,9 @@
 import contextlib
 import json
 import pickle
-import time
+import sys
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -113,21 +114,29 @@ def test_a_time_that_comes_in_skipped_hours_alone_does_not_come() -> None:
     assert Cron("*/5 1 * 4 5L", "Africa/Cairo").after(ms("2026-01-01")) == ms("2026-04-23T22:00")
 
 
+def _note(events: list[str], _frame: object, event: str, _arg: object) -> None:
+    events.append(event)
+
+
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
 @pytest.mark.parametrize(
     "expression", ["* * * * *", "*/15 * * * *", "0 9 * * mon-fri", "@hourly", "*/2 * * * * *"]
 )
-def test_the_next_tick_is_found_within_50_microseconds(expression: str, zone: str) -> None:
+def test_the_next_tick_is_mostly_found_by_a_few_calls(expression: str, zone: str) -> None:
     timing = Cron(expression, zone)
-    times: list[float] = []
+    calls: list[int] = []
     tick: int | None = ms("2026-03-28T12:00")
     for _ in range(500):
-        began = time.perf_counter()
+        events: list[str] = []
         assert tick is not None
-        tick = timing.after(tick)
-        times.append(time.perf_counter() - began)
-    # The quickest fifth: other processes share this machine.
-    assert sorted(times)[100] < 50e-6
+        sys.setprofile(partial(_note, events))
+        try:
+            tick = timing.after(tick)
+        finally:
+            sys.setprofile(None)
+        calls.append(events.count("call") + events.count("c_call"))
+    # The days of a month are worked out when it begins; what lies between costs microseconds.
+    assert sorted(calls)[250] <= 120
 
 
 TIME = st.sampled_from(["*", "*/2", "*/5", "0", "9", "1-5", "1,3", "10-20/4", "5/7", "0,12,23"])
