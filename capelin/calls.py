@@ -5,7 +5,7 @@ request.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -124,7 +124,7 @@ class TaskCall(Submit[P, R]):
             InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
         """
         task = self._task
-        apps = task.agreeing_apps()
+        apps = task.agreeing_apps() if task.maker is None else (task.maker,)
         check = False
         for app in apps:  # any() would cost more than the rest of this
             check = check or app.check_round_trip
@@ -134,7 +134,7 @@ class TaskCall(Submit[P, R]):
     def _enqueuer(self) -> Enqueuer:
         return self._task.app
 
-    def _without_args(self, apps: list[Enqueuer]) -> JobRequest[R]:
+    def _without_args(self, apps: Sequence[Enqueuer]) -> JobRequest[R]:
         task = self._task
         effective = task.effective(apps[0].defaults if apps else NO_DEFAULTS)
         known = self._known

@@ -17,13 +17,20 @@ MAX_DERIVED_LENGTH = 120
 # Ten bits at a time are three times as fast as base64.b32hexencode, for what every enqueue does.
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _PAIRS = tuple(first + second for first in _DIGITS for second in _DIGITS)
-_SHIFTS = tuple(range(120, -1, -10))
+_PART = (1 << 30) - 1
 
 
 def new_uid() -> str:
     """Return a new uid: a UUIDv7 in 26 characters (base 32, lower case) that sort by creation time."""
-    number = uuid7().int << 2
-    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+    number, pair = uuid7().int << 2, _PAIRS
+    # Numbers of one machine word are shifted in a third of the time.
+    a, b, c, d = number >> 90, number >> 60 & _PART, number >> 30 & _PART, number & _PART
+    return (
+        f"{pair[a >> 30]}{pair[a >> 20 & 1023]}{pair[a >> 10 & 1023]}{pair[a & 1023]}"
+        f"{pair[b >> 20]}{pair[b >> 10 & 1023]}{pair[b & 1023]}"
+        f"{pair[c >> 20]}{pair[c >> 10 & 1023]}{pair[c & 1023]}"
+        f"{pair[d >> 20]}{pair[d >> 10 & 1023]}{pair[d & 1023]}"
+    )
 
 
 _ESCAPES = str.maketrans({"_": "__", "-": "_-", ".": "_d"})

@@ -106,8 +106,9 @@ class JobRequest(Generic[R_co]):
 
     def _with(self, name: str, value: object) -> Self:
         request = object.__new__(type(self))
-        request.__dict__.update(self.__dict__)
-        request.__dict__[name] = value
+        values = self.__dict__.copy()
+        values[name] = value
+        object.__setattr__(request, "__dict__", values)  # it is frozen for everybody else
         return request
 
 

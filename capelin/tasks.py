@@ -47,6 +47,7 @@ class Task(Submit[P, R]):
         signature: Its compiled signature.
         run_in: ``loop`` (async functions), ``thread`` (others), or ``process``.
         declared: The options that were given with it and its group.
+        maker: The app that made it, as long as no other has it: then nobody needs to look for one.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Task(Submit[P, R]):
         self.signature = Signature.of(function, name)
         self.declared = options if options is not None else TaskOptions()
         self._apps: list[Callable[[], Enqueuer | None]] = []
+        self.maker: Enqueuer | None = None
         self._known: tuple[TaskOptions, EffectiveOptions] | None = None
         self._plain_call = TaskCall(self, CallOptions())
         self.__wrapped__ = function
@@ -86,6 +88,8 @@ class Task(Submit[P, R]):
         Raises:
             NoApp: There is none, or there are several.
         """
+        if self.maker is not None:
+            return self.maker
         apps = self.apps
         if len(apps) > 1:
             apps.clear()  # or they would be held from here
@@ -115,6 +119,7 @@ class Task(Submit[P, R]):
                 was included in it (an app made for one test must not make the next one's tasks ambiguous).
         """
         if not any(known is app for known in self.apps):
+            self.maker = app if keep and not self._apps else None
             self._apps.append((lambda: app) if keep else cast(Any, weakref.ref(app)))
 
     def agreeing_apps(self) -> list[Enqueuer]:
