@@ -23,10 +23,12 @@ from capelin.errors import CapelinError, Unreachable
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Beat, Call, Delivery, ParkedRow, Renewed, RunningRow
 from capelin.metrics.meter import NO_METER, Meter
+from capelin.workers.failures import Failures
 from capelin.workers.farewell import Farewell
 from capelin.workers.fleet import Member, read_members, wanted_shards
 from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
+from capelin.workers.passengers import Passenger, Passengers
 from capelin.workers.pulse import Pulse
 from capelin.workers.reconciliation import Reconciliation
 from capelin.workers.running import Running
@@ -40,6 +42,7 @@ from capelin.workers.upkeep import Upkeep
 log = structlog.get_logger("capelin.worker")
 
 _INTERVALS_UNTIL_SURE = 3
+_AFTER = 0.005  # what expires in 10 ms has expired in 15
 EXIT_STALLED = 70
 SHUTDOWN = "shutdown"
 STALLED = "the event loop makes no progress"
@@ -57,28 +60,6 @@ class Listener(Protocol):
     def adopted(self, shard: ShardKeys, deliveries: list[Delivery]) -> None: ...
     def joined(self) -> None: ...
     def found_parked(self, shard: ShardKeys, rows: list[ParkedRow]) -> None: ...
-
-
-class Passenger(Protocol):
-    """What else lives on the heartbeat: leases of its own, renewed in the worker's rhythm. Called on the
-    heartbeat's loop.
-    """
-
-    async def round(
-        self, connection: Connection, members: Mapping[str, Member], *, standing: bool
-    ) -> float | None:
-        """Renew what is held. If ``standing`` (the event loop makes progress, the worker stays), take what is
-        free. Returns the moment (``time.monotonic``) by which it wants another round, if it matters.
-        """
-        ...
-
-    async def give_up(self, connection: Connection, *, why: str) -> None:
-        """Give up what is held, at once."""
-        ...
-
-    async def close(self) -> None:
-        """The heartbeat ends: end what runs on its loop."""
-        ...
 
 
 class Heartbeat:
@@ -136,7 +117,7 @@ class Heartbeat:
         self._asking = asking
         self._free_slots = free_slots
         self._joins = joins
-        self._passengers = passengers
+        self._passengers = Passengers(passengers, soon=interval / 4)
         self._pulse = pulse
         self.members: dict[str, Member] = {}
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
@@ -160,8 +141,7 @@ class Heartbeat:
         self._leaving = False
         self._stepped_back = False
         self._next_at = 0.0
-        self._failures: list[Exception] = []
-        self._part_away = False
+        self._failures = Failures()
         self.rounds = 0
 
     def poke(self) -> None:
@@ -179,8 +159,7 @@ class Heartbeat:
             await self._renew_for_ever(connection)
         finally:
             watching.cancel()
-            for passenger in self._passengers:
-                await passenger.close()
+            await self._passengers.close()
 
     async def _renew_for_ever(self, connection: Connection) -> None:
         # Short enough that after an outage all have renewed before anybody may judge.
@@ -231,42 +210,37 @@ class Heartbeat:
         if standing:
             await self._settle_and_judge(connection)
         if quiet and not self._stepped_back:
-            await self._passengers_give_up(connection, why=QUIET)
+            await self._passengers.give_up(connection, why=QUIET)
             await self._tell_others(connection, {"quiet": self._member.id})
         self._stepped_back = quiet
-        await self._carry_passengers(connection, standing=standing and not quiet)
+        due = await self._passengers.round(connection, self.members, standing=standing and not quiet)
+        self._round_by(due)
 
     async def _settle_and_judge(self, connection: Connection) -> None:
         if await self._territory.look(connection):
             self._assign()
         await self._settle_ownership(connection)
-        self._look_at_failures()
-        due = await self._upkeep.run(connection, self._ownership.shards, self.trust)
-        if due is not None:
-            self._next_at = min(self._next_at, due)
+        if self._failures.look():
+            self._round_by(time.monotonic() + self._interval / 4)
+        self._round_by(await self._upkeep.run(connection, self._ownership.shards, self.trust))
         if await self._settling.run(connection, self._ownership.shards):
             self._assign()
             self._poke.set()
+
+    def _round_by(self, moment: float | None) -> None:
+        """Do the next round by this moment (``time.monotonic``) at the latest; None: no need."""
+        if moment is not None:
+            self._next_at = min(self._next_at, moment)
 
     def _assign(self) -> None:
         """The membership, or a queue's layout, has changed: whose is which shard now?"""
         self._wanted = wanted_shards(self._member.id, self.members, self._territory.reach, self._keys)
 
-    async def _carry_passengers(self, connection: Connection, *, standing: bool) -> None:
-        for passenger in self._passengers:
-            try:
-                due = await passenger.round(connection, self.members, standing=standing)
-            except CapelinError as error:  # their part of Redis may be away; the worker's is not
-                log.warning("leases could not be looked after", error=str(error))
-                due = time.monotonic() + self._interval / 4
-            if due is not None:
-                self._next_at = min(self._next_at, due)
-
     async def give_up(self, connection: Connection, *, why: str) -> None:
         """Give up leases and the place in the fleet, at once; stakes stay, so that what runs is not run
         twice.
         """
-        await self._passengers_give_up(connection, why=why)
+        await self._passengers.give_up(connection, why=why)
         owned = self._ownership.shards
         if not owned and self._version == -1:
             return
@@ -286,13 +260,6 @@ class Heartbeat:
         # Read anew: who joined since the last round is to take over, too.
         self.members = read_members(await connection.command("HGETALL", self._keys.fleet_members))
         await self._tell_others(connection, {"left": self._member.id})
-
-    async def _passengers_give_up(self, connection: Connection, *, why: str) -> None:
-        for passenger in self._passengers:
-            try:
-                await passenger.give_up(connection, why=why)
-            except CapelinError as error:
-                log.warning("leases could not be given up; they end by themselves", error=str(error))
 
     async def _tell_others(self, connection: Connection, news: Mapping[str, str | int]) -> None:
         """Have the others look at the fleet."""
@@ -354,7 +321,7 @@ class Heartbeat:
                 self.trust.failed_in(shard)
             else:
                 await self._read_renewal(connection, shard, running.get(shard, []), reply)
-        self._count_failures([*([beat] if member else []), *replies])
+        self._failures.count([*([beat] if member else []), *replies])
 
     async def _read_beat(self, connection: Connection, beat: Beat) -> None:
         self.trust.renewed(beat.now)
@@ -372,7 +339,7 @@ class Heartbeat:
             after = (
                 beat.next_expiry / 1000 if self.trust.fit else max(self.trust.fit_in, beat.next_expiry / 1000)
             )
-            self._next_at = min(self._next_at, time.monotonic() + after + 0.005)
+            self._round_by(time.monotonic() + after + _AFTER)
 
     async def _read_renewal(
         self, connection: Connection, shard: ShardKeys, rows: list[RunningRow], renewed: Renewed
@@ -422,8 +389,8 @@ class Heartbeat:
                 self._upkeep.gained(shard)
                 self._post(self._listener.gained, shard)
             else:
-                self._next_at = min(self._next_at, time.monotonic() + reply.expires_in / 1000 + 0.005)
-        self._count_failures(replies)
+                self._round_by(time.monotonic() + reply.expires_in / 1000 + _AFTER)
+        self._failures.count(replies)
 
     async def _hand_over(self, connection: Connection, shards: set[ShardKeys]) -> None:
         calls = [
@@ -433,30 +400,8 @@ class Heartbeat:
         for shard in shards:
             self._ownership.lost(shard)
             self._post(self._listener.gave_up, shard)
-        self._count_failures(await connection.run_many(calls))
+        self._failures.count(await connection.run_many(calls))
         await self._tell_others(connection, {"freed": len(shards)})
-
-    def _count_failures(self, replies: Sequence[object]) -> None:
-        """A part of Redis may be away, a master or a slot that moves: what the others answered counts.
-
-        Raises:
-            CapelinError: None did.
-        """
-        failures = [reply for reply in replies if isinstance(reply, Exception)]
-        if failures and len(failures) == len(replies):
-            raise failures[0]
-        self._failures += failures
-
-    def _look_at_failures(self) -> None:
-        """Say once that a part of Redis is away, and try again soon."""
-        failures, self._failures = self._failures, []
-        if failures:
-            self._next_at = min(self._next_at, time.monotonic() + self._interval / 4)
-            say = log.debug if self._part_away else log.warning
-            say("a part of redis does not answer", calls=len(failures), error=str(failures[0]))
-        elif self._part_away:
-            log.info("all of redis answers again")
-        self._part_away = bool(failures)
 
 
 def _raise_first(replies: Iterable[object]) -> None:

@@ -28,11 +28,12 @@ from capelin.workers.control import Control
 from capelin.workers.endings import log_end
 from capelin.workers.executor import Executor
 from capelin.workers.fleet import new_worker_id
-from capelin.workers.heartbeat import Heartbeat, Passenger
+from capelin.workers.heartbeat import Heartbeat
 from capelin.workers.host import Host, LocalHost, ThreadHost
 from capelin.workers.limits import Limits
 from capelin.workers.ownership import Ownership
 from capelin.workers.parking import Parking
+from capelin.workers.passengers import Passenger
 from capelin.workers.progress import report_progress
 from capelin.workers.pulse import Ticker
 from capelin.workers.recording import Recorder
