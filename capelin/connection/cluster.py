@@ -18,6 +18,7 @@ from capelin.connection.dial import Dialler
 from capelin.connection.network import Line, Network
 from capelin.connection.refusals import Refusal, afresh
 from capelin.connection.shared import Shared
+from capelin.connection.slots import Range, SlotMap
 from capelin.connection.urls import Address
 from capelin.connection.wire import Wire
 from capelin.errors import ConfigurationError, RedisRefused, Unreachable
@@ -49,7 +50,7 @@ class ClusterNetwork(Network):
         self._dialler, self._seeds, self._patience = dialler, seeds, patience
         self._url = dialler.url
         self.name = ",".join(map(str, seeds))
-        self._slots: dict[int, Address] = {}
+        self._slots = SlotMap()
         self._masters: list[Address] = []
         self._lines: dict[Address, Line] = {}
         self._stale = True
@@ -127,7 +128,7 @@ class ClusterNetwork(Network):
         """As `Network.learn`: this slot at once, the rest before the next errand."""
         if refusal.code == "MOVED":
             slot = int(refusal.message.split(" ")[1])
-            self._slots[slot] = _target(refusal, self._slots.get(slot))
+            self._slots.move(slot, _target(refusal, self._slots.get(slot)))
             self._stale = True
 
     def doubt(self) -> None:
@@ -270,12 +271,12 @@ class ClusterNetwork(Network):
         return sorted(known, key=lambda address: self._line(address).up is None)
 
     def _take_in(self, ranges: Any, asked: Address) -> None:
-        slots: dict[int, Address] = {}
+        known: list[Range] = []
         for first, last, master, *_ in ranges:
             host = asked.host if master[0] in _UNKNOWN_HOSTS else master[0].decode()
-            slots.update(dict.fromkeys(range(first, last + 1), Address(host, int(master[1]))))
-        self._slots = slots
-        self._masters = sorted(set(slots.values()))
+            known.append((first, last, Address(host, int(master[1]))))
+        self._slots = SlotMap(known)
+        self._masters = self._slots.masters
         self._stale = False
 
     def _forget_gone(self) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +32,7 @@ class Pulse:
     memory: int
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps({"lag": self.lag, "memory": self.memory}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes | None) -> "Pulse | None":

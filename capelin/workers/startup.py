@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -25,6 +26,7 @@ from capelin.workers.slots import Slots
 log = structlog.get_logger("capelin.worker")
 
 
+@cache
 def capelin_version() -> str:
     """The installed release."""
     try:

@@ -8,6 +8,7 @@ and nothing runs in threads. A seed says what happens, to the last callback, so 
     patches     clocks, randomness and names of the real world, replaced for as long as a simulation runs
     session     what a Redis knows of one connection, and how it runs commands and scripts
     server      one Redis: fakeredis behind a socket, which forgets when it is told to
+    interpreter the Lua of the scripts, compiled once a process
     quick       what scripts ask most often, answered without ceremony
     cluster     a Redis Cluster: masters, replicas that lag, slots that move, and what nodes say of it
     servers     one Redis or a Cluster, as the rest sees it

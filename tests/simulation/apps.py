@@ -1,12 +1,26 @@
 """What the pods of a simulation run: an app of two releases, whose tasks write down what they see."""
 
 import asyncio
+from functools import cache
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from pydantic import BaseModel
 from tenacity import stop_after_attempt, wait_random
 
-from capelin import Capelin, FailedJob, Leader, Reject, Retry, RetryPolicy, Snooze, current_job
+from capelin import (
+    Capelin,
+    FailedJob,
+    Leader,
+    Reject,
+    Retry,
+    RetryPolicy,
+    Snooze,
+    current_job,
+    signatures,
+    singletons,
+)
+from capelin.codec import Codec
 from capelin.context import JobContext
 from capelin.middleware import CallNext
 from capelin.settings import Settings
@@ -41,8 +55,22 @@ class Count(BaseModel):
     value: int = 0
 
 
-def build_app(pod: "Pod", release: int) -> Capelin[None]:  # noqa: C901, PLR0915 -- its tasks
+def build_app(pod: "Pod", release: int) -> Capelin[None]:
     """The app of a release, for one pod."""
+    with (
+        mock.patch.object(signatures, "Codec", _codec_of),
+        mock.patch.object(singletons, "Codec", _codec_of),
+    ):
+        return _build(pod, release)
+
+
+@cache
+def _codec_of(hint: Any) -> Codec:
+    """All pods have the same tasks: their types are compiled once."""
+    return Codec(hint)
+
+
+def _build(pod: "Pod", release: int) -> Capelin[None]:  # noqa: C901, PLR0915 -- its tasks
     history = pod.history
 
     async def watch(job: JobContext, call_next: CallNext) -> Any:

@@ -38,14 +38,11 @@ class Common:
 
     Attributes:
         observe: Told of each `HSET` of a script, before it is done.
-        compiled: Scripts by their text.
         channels: Subscriptions: what one node of a Cluster publishes, all deliver.
     """
 
     observe: Observe | None = None
-    compiled: dict[bytes, Any] = field(default_factory=dict[bytes, Any])
     channels: Any = None
-    lua: dict[str, Any] = field(default_factory=dict[str, Any])
     numbers: Any = field(default_factory=lambda: count(1))
     scripts_run: int = 0
 
@@ -73,11 +70,13 @@ class SimRedis:
         self.db: Any = self.fake.dbs[0]
         self.sessions: dict[int, Session] = {}
         self.blocked: dict[int, Session] = {}
-        self._written = False
+        self._written: set[bytes] = set()
+        self._unblocks = False
         self.up = True
         self._snapshot: tuple[float, Any] | None = None
         self._checker: Session | None = None
-        self.db.add_change_callback(self._note_write)
+        _tell_of_writes(self.db, self._written.add)
+        self.db.add_change_callback(self._note_unblocked)
         if self.common.channels is None:
             self.common.channels = self.fake.subscribers
         self.fake.subscribers = self.common.channels
@@ -97,17 +96,6 @@ class SimRedis:
     def later_by(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return self._loop.call_later(seconds, callback, context=self.context)
 
-    def runtime(self, session: Any) -> Any:
-        """The Lua of the simulation: its servers run one script at a time anyway."""
-        known: dict[str, Any] = self.fake.__dict__
-        for name, value in self.common.lua.items():
-            if not hasattr(self.fake, name):
-                setattr(self.fake, name, value)
-        lua = session._get_server_runtime(self.fake)
-        if not self.common.lua:
-            self.common.lua = {name: value for name, value in known.items() if name.startswith("_lua")}
-        return lua
-
     def run(self, session: Session, command: list[bytes]) -> None:
         """Run a command, and then what others wait for because of it."""
         session.script_name = ""
@@ -116,11 +104,13 @@ class SimRedis:
                 session.put_response(answer)
             return
         session.obey(command)
-        while self._written:
-            self._written = False
+        while self._written or self._unblocks:
+            written, everybody = self._written.copy(), self._unblocks
+            self._written.clear()
+            self._unblocks = False
             self.db.time = time.time()
-            with self.fake.lock:
-                for waiting in list(self.blocked.values()):
+            for waiting in list(self.blocked.values()):
+                if everybody or not written.isdisjoint(waiting.words):
                     waiting.try_again()
 
     def unblock(self, session: Session) -> None:
@@ -128,8 +118,8 @@ class SimRedis:
         session.mark_blocked(blocked=False)
         self.blocked.pop(session.number, None)
 
-    def _note_write(self) -> None:
-        self._written = True
+    def _note_unblocked(self) -> None:
+        self._unblocks = True
 
     # Asked by checkers, outside of the simulation's time.
 
@@ -141,7 +131,7 @@ class SimRedis:
         session = self._checker
         session.reply = replies.append
         session.obey([word if isinstance(word, bytes) else str(word).encode() for word in words])
-        self._written = False
+        self._written.clear()
         reader = hiredis.Reader(encoding="utf-8", errors="surrogateescape")
         for reply in replies:
             reader.feed(reply)
@@ -193,3 +183,8 @@ class SimRedis:
         """Forget everything: what has become a replica is somebody else's copy."""
         self.db._dict.clear()
         self.db._expiry_heap.clear()
+
+
+def _tell_of_writes(db: Any, tell: Callable[[bytes], object]) -> None:
+    """Tell only that; nobody here watches keys, and who is blocked is looked after by `SimRedis.run`."""
+    db.notify_watch = tell

@@ -5,6 +5,7 @@ waits its turn in the order in which it began to block.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,12 +16,10 @@ from fakeredis._helpers import NoResponse, SimpleError, SimpleString
 from fakeredis.aioredis import AsyncFakeSocket
 from typing_extensions import override
 
-from tests.simulation.quick import QUICK, SLOWLY
+from tests.simulation.interpreter import interpreter
 
 if TYPE_CHECKING:
     from tests.simulation.server import SimRedis
-
-_SCRIPTS_KEPT = 200
 
 CHANGED: dict[str, list[tuple[str, str]]] = {}
 """Scripts that are broken on purpose: by name, parts of their text and what stands there instead."""
@@ -47,7 +46,7 @@ class Session(AsyncFakeSocket):
         self.blocked: tuple[Callable[[bool], Any], Callable[[Any], Any] | None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.script_name = ""
-        self.in_script = False
+        self.words: list[bytes] = []
         self.asking = False
         self.blocked_on: Sequence[bytes] = ()
 
@@ -89,7 +88,11 @@ class Session(AsyncFakeSocket):
 
     def obey(self, command: list[bytes]) -> None:
         """Run a command."""
-        self._process_command(command)
+        self.words = command
+        if command[0] == b"EVALSHA" and (script := self._server.script_cache.get(command[1])) is not None:
+            self._run_script(script, command)
+        else:
+            self._process_command(command)
 
     def answer_later(self, seconds: float, answer: Any) -> None:
         """Let what comes next wait, and then say that."""
@@ -166,53 +169,37 @@ class Session(AsyncFakeSocket):
         self.put_response(result)
         self._go_on()
 
-    # Scripts: as fakeredis runs them, without compiling and collecting garbage at every call.
+    # Scripts.
 
-    @override
-    def eval(self, script: bytes, numkeys: int, *keys_and_args: bytes) -> Any:
-        common = self.redis.common
-        runtime = self.redis.runtime(self)
-        known = common.compiled
+    def _run_script(self, script: bytes, command: list[bytes]) -> None:
         name = script[11 : script.index(b"\n")].decode()  # -- capelin <name>
-        if script not in known:
-            text = script
-            for before, instead in CHANGED.get(name, ()):
-                text = text.replace(before.encode(), instead.encode())
-            known[script] = runtime.compile(text)
-        server: Any = self._server
-        server._lua_current_socket[0] = self
-        self._script_resp = 2
-        server._lua_set_keys_argv(
-            runtime.table_from(keys_and_args[:numkeys]), runtime.table_from(keys_and_args[numkeys:])
-        )
+        for before, instead in CHANGED.get(name, ()):
+            script = script.replace(before.encode(), instead.encode())
         self.script_name = name
-        self.in_script = True
+        self.redis.common.scripts_run += 1
+        self.redis.db.time = time.time()
+        self._script_resp = 2
         try:
-            result = known[script]()
-        except SimpleError:
-            raise
-        except Exception as error:
-            raise SimpleError(f"ERR Error running script: {error}") from error
+            reply = interpreter(self).run(self, script, int(command[2]), command[3:])
         finally:
             self._script_resp = None
-            self.in_script = False
-            common.scripts_run += 1
-            if common.scripts_run % _SCRIPTS_KEPT == 0:
-                runtime.execute("collectgarbage()")
-        return self._convert_lua_result(result, nested=False)
+        if not self.gone:
+            self.reply(reply)
+
+    def new_runtime(self, home: Any) -> Any:
+        """A Lua interpreter; what belongs to it is kept there."""
+        return self._get_server_runtime(home)
+
+    def ask_fakeredis(self, runtime: Any, command: str, words: list[bytes]) -> Any:
+        """What fakeredis says to a command of a script."""
+        if command in COMMANDS_WITH_SUB:
+            command = f"{command} {words.pop(0).decode().lower()}"
+        func, signature = self._name_to_func(command)
+        return self._convert_redis_result(runtime, self._run_command(func, signature, words, True))
 
     @override
     def _lua_redis_call(self, lua_runtime: Any, expected_globals: Any, op: bytes, *args: Any) -> Any:
-        words = [arg if isinstance(arg, bytes) else f"{arg:.17g}".encode() for arg in args]
-        name = op.decode().lower()
-        if name == "hset" and self.redis.common.observe is not None:
-            self.redis.common.observe(self, words)
-        if (quick := QUICK.get(name)) is not None and (answer := quick(self.redis.db, words)) is not SLOWLY:
-            return lua_runtime.table_from(answer) if isinstance(answer, list) else answer
-        if name in COMMANDS_WITH_SUB:
-            name = f"{name} {words.pop(0).decode().lower()}"
-        func, sig = self._name_to_func(name)
-        return self._convert_redis_result(lua_runtime, self._run_command(func, sig, words, True))
+        return interpreter(self).answer(self, op, args)
 
 
 def encode(reply: Any) -> bytes:  # noqa: PLR0911 -- one for each kind
