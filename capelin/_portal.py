@@ -10,12 +10,14 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from capelin._clients import inherited
 from capelin.errors import ConfigurationError, SyncInAsync
 
 T = TypeVar("T")
+
+_LOOK_FOR_SIGNALS = 0.5
 
 _portals: "weakref.WeakSet[Portal]" = weakref.WeakSet()
 
@@ -50,16 +52,12 @@ class Portal:
         with self._lock:
             if self._running is None:
                 self._running = _Running()
-            future = asyncio.run_coroutine_threadsafe(begin(), self._running.loop)
+            call = _Call(self._running.loop, begin())
             self._calls += 1
         try:
-            return future.result()
-        except BaseException:
-            if not future.done():  # a signal's exception: nobody waits any more
-                future.cancel()
-            elif future.cancelled():
-                raise ConfigurationError(f"the app was closed while {function}() was under way") from None
-            raise
+            return call.wait()
+        except asyncio.CancelledError:
+            raise ConfigurationError(f"the app was closed while {function}() was under way") from None
         finally:
             with self._lock:
                 self._calls -= 1
@@ -89,6 +87,48 @@ class Portal:
         self._calls = 0
         self._lock = threading.Lock()
         self._pid = os.getpid()
+
+
+class _Call(Generic[T]):
+    """A coroutine in the portal's thread, and who waits for it.
+
+    A signal may raise at any line of the waiting thread (Ctrl-C). `concurrent.futures` waits under locks of
+    Python's own making, and one that is interrupted while it takes such a lock keeps it: the portal's thread
+    would then hang. A signal that comes right before the wait does not end it either, so it is a short one,
+    again and again.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._loop, self._coroutine = loop, coroutine
+        self._task: asyncio.Task[T] | None = None
+        self._over = threading.Lock()
+        self._over.acquire()
+        loop.call_soon_threadsafe(self._start)
+
+    def wait(self) -> T:
+        """What the coroutine returns or raises; CancelledError if its loop ends before it does."""
+        try:
+            while not self._over.acquire(timeout=_LOOK_FOR_SIGNALS):
+                pass
+        except BaseException:  # a signal's exception: nobody waits any more
+            self._loop.call_soon_threadsafe(self._give_up)
+            raise
+        if self._task is None:
+            raise asyncio.CancelledError
+        return self._task.result()
+
+    def _start(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(self._ended)
+
+    def _give_up(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _ended(self, task: asyncio.Task[T]) -> None:
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody may be left
+        self._over.release()
 
 
 class _Running:
