@@ -3,17 +3,23 @@
 Each (shard, member) pair has a score that depends on nothing else. Pairs are granted from the best score
 down; nobody gets more than an even share. So loads differ by one at most, and since scores do not change
 when others come or go, a shard moves only when its owner left or when a share filled up in another order.
+Of more members than there are shards, as many as there are shards come into question, by a score of their
+own: every pair of a large fleet would be millions.
 
 The bound: when one member joins or leaves, its own share moves, and a chain of shares that fill up in another
 order, which is short. With 8 shards, and 3 workers that become 2 or 4, that makes 3 moves in the mean and
 never more than 5; with 64, and 50 that become 49 or 51, 4 in the mean, one time in a hundred more than 10,
 and never more than 16. (No formula says so but thousands of memberships drawn at random, some of which a test
-draws again: ids can be made up for which a chain is longer.)
+draws again: ids can be made up for which a chain is longer.) With more members than shards, one that comes
+or goes is one of those who own a shard, and the same holds, or it is not, and nothing moves.
 """
 
 import hashlib
-from collections.abc import Sequence
-from functools import lru_cache
+import heapq
+from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
+
+_ANY_SHARD = "*"
 
 
 @lru_cache(maxsize=65536)
@@ -22,7 +28,7 @@ def score(of: str, item: int | str, member: str) -> bytes:
     return hashlib.blake2b(f"{of}:{item}:{member}".encode(), digest_size=8).digest()
 
 
-def assign(queue: str, shards: int, members: Sequence[str]) -> dict[int, str]:
+def assign(queue: str, shards: int, members: Sequence[str]) -> Mapping[int, str]:
     """Return the owner of every shard of a queue.
 
     Args:
@@ -37,8 +43,16 @@ def assign(queue: str, shards: int, members: Sequence[str]) -> dict[int, str]:
         >>> sorted(assign("emails", 4, ["a", "b"]).values())
         ['a', 'a', 'b', 'b']
     """
+    return _assign(queue, shards, tuple(sorted(members)))
+
+
+# Who comes or goes serves some queues; those of the others are not worked out again.
+@lru_cache(maxsize=256)
+def _assign(queue: str, shards: int, members: tuple[str, ...]) -> Mapping[int, str]:
     if not members:
         return {}
+    if len(members) > shards:
+        members = tuple(heapq.nsmallest(shards, members, key=partial(score, queue, _ANY_SHARD)))
     floor, extras = divmod(shards, len(members))
     pairs = sorted(
         (score(queue, shard, member), shard, member) for shard in range(shards) for member in members

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from capelin.workers.assignment import assign
+from capelin.workers.assignment import assign, score
 
 
 def draw(count: int, times: int) -> Iterator[list[str]]:
@@ -71,3 +71,24 @@ def test_sixty_four_shards_and_fifty_workers_move_sixteen_at_most_and_four_in_th
     assert counts[-1] <= 16
     assert sum(count > 10 for count in counts) <= len(counts) // 100
     assert sum(counts) / len(counts) < 4.5
+
+
+def test_of_more_workers_than_shards_most_come_and_go_unnoticed() -> None:
+    counts = moves(8, 21, 500)
+    assert counts[-1] <= 8
+    assert sum(count == 0 for count in counts) > len(counts) // 2, "13 of 21 own nothing"
+
+
+def test_a_large_fleet_is_not_compared_pair_by_pair() -> None:
+    [members] = draw(500, 1)
+    score.cache_clear()
+    assert len(set(assign("wide", 8, members).values())) == 8
+    assert score.cache_info().misses == 500 + 8 * 8
+
+
+def test_a_queue_whose_members_are_as_before_is_not_worked_out_again() -> None:
+    [members] = draw(20, 1)
+    first = assign("idle", 8, members)
+    score.cache_clear()
+    assert assign("idle", 8, members[::-1]) == first
+    assert score.cache_info().misses == 0
