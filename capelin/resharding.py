@@ -80,13 +80,18 @@ async def settle(connection: Connection, keys: Keys, queue: str, layout: Layout)
         if shard.lent:
             sealed[number] = await _call_in(connection, keys.shard(queue, number), layout)
     homes = homes_held(layout, sealed)
-    reach = max((number + 1 for number, shard in enumerate(sealed) if not shard.empty), default=0)
+    reach = reach_of(sealed)
     if any(shard.heard > layout.version for shard in sealed):
         after = layout  # it was cut anew meanwhile
     else:
         call = lua.queue_settle(keys, queue, homes, layout=layout.version, reach=reach)
         _, after = await connection.run(call)
     return replace(left_of(layout, sealed), layout=after)
+
+
+def reach_of(sealed: Sequence[Sealed]) -> int:
+    """Return how many of a queue's shards are to be served, since they hold something, as they tell."""
+    return max((number + 1 for number, shard in enumerate(sealed) if not shard.empty), default=0)
 
 
 def homes_held(layout: Layout, sealed: Sequence[Sealed]) -> list[Home]:

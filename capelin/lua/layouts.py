@@ -99,7 +99,9 @@ class Layout:
 
 
 @checked(_OPEN_QUEUE)
-def open_queue(keys: Keys, queue: str, *, shards: int, schema: int, floor: int = 1) -> Call[Layout]:
+def open_queue(
+    keys: Keys, queue: str, *, shards: int, schema: int, floor: int = 1, held: int = 0
+) -> Call[Layout]:
     """Read a queue's layout, writing it if the queue is new.
 
     Args:
@@ -108,8 +110,12 @@ def open_queue(keys: Keys, queue: str, *, shards: int, schema: int, floor: int =
         shards: For a new one.
         schema: For a new one.
         floor: The version of a layout that the caller has seen: there is none older, unless Redis lost data.
+        held: The number of shards in which the caller has just seen something: so many are served, whatever
+            Redis has lost.
     """
-    return _OPEN_QUEUE((keys.queue_meta(queue),), Layout.read, shards=shards, schema=schema, floor=floor)
+    return _OPEN_QUEUE(
+        (keys.queue_meta(queue),), Layout.read, shards=shards, schema=schema, floor=floor, held=held
+    )
 
 
 class Cut(StrEnum):

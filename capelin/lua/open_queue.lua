@@ -1,7 +1,8 @@
 -- open_queue: the layout of a queue, written by whoever uses it first.
 -- KEYS: queue_meta
--- ARGV: shards, schema, floor
+-- ARGV: shards, schema, floor, held
 --   floor: the version of a layout that the caller has seen. One that is older was written again after a loss of data.
+--   held: shards in which the caller has just seen something; what the layout says of them was lost.
 -- Reply: {shards, schema, layout, reach, homes, fewest}; see includes/queue.lua.
 -- include: queue
 local found = redis.call('HMGET', queue_meta, 'shards', 'layout')
@@ -11,4 +12,7 @@ if not found[1] then
 elseif (tonumber(found[2]) or 1) < tonumber(floor) then
   redis.call('HSET', queue_meta, 'layout', floor)
 end
+local q = read_queue()
+if tonumber(held) <= q[4] then return q end
+redis.call('HSET', queue_meta, 'reach', held)
 return read_queue()

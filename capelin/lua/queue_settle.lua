@@ -2,7 +2,8 @@
 --   nothing. Nothing is, if the queue has been cut anew since the caller looked.
 -- KEYS: queue_meta
 -- ARGV: layout, homes, reach
---   homes: those that are left, as in the reply of `open_queue`. reach: the number of shards that may hold anything.
+--   homes: those that are left, as in the reply of `open_queue`. reach: the number of shards that may hold anything, as the caller
+--   has just seen; it is more than what is written here if Redis has lost that.
 -- Reply: {settled, shards, schema, layout, reach, homes, fewest}; settled: 1, or 0 when it was cut anew.
 -- include: now, queue
 local q = read_queue()
@@ -15,7 +16,7 @@ end
 local wanted = math.max(q[1], tonumber(reach))
 if wanted == q[1] then
   redis.call('HDEL', queue_meta, 'reach')
-elseif wanted < q[4] then
+elseif wanted ~= q[4] then
   redis.call('HSET', queue_meta, 'reach', wanted)
 end
 if (tonumber(redis.call('HGET', queue_meta, 'until')) or 0) <= now then redis.call('HDEL', queue_meta, 'fewest', 'until') end

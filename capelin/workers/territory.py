@@ -6,16 +6,21 @@ from any worker.
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import structlog
 
 from capelin import lua
 from capelin.connection import Connection
+from capelin.errors import CapelinError
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Layout
+from capelin.resharding import reach_of, seal_all
 from capelin.settings import SCHEMA
 
 log = structlog.get_logger("capelin.worker")
+
+_ASKS_ONLY = 0
 
 LOOK_AGAIN = 10.0
 """Seconds. Whoever cuts a queue anew tells the fleet; this is for when that was lost."""
@@ -68,12 +73,40 @@ class Territory:
                 for queue, layout in known.items()
             ]
         )
-        changed = [
-            self.saw(queue, reply)
-            for queue, reply in zip(known, replies, strict=True)
-            if isinstance(reply, Layout)
-        ]
-        return any(changed)
+        changed = False
+        for queue, reply in zip(known, replies, strict=True):
+            if isinstance(reply, Layout):
+                layout = await self._with_what_is_held(connection, queue, reply)
+                changed = self.saw(queue, layout) or changed
+        return changed
+
+    async def _with_what_is_held(self, connection: Connection, queue: str, layout: Layout) -> Layout:
+        """Return a layout that names every shard which holds something.
+
+        A shard is struck off when it is empty. But a Redis that lost the newest layout names fewer, too, and
+        what lies in the others, perhaps on other nodes, is still there: whoever knows them looks before it
+        leaves them.
+        """
+        before = self._layouts[queue]
+        if layout.reach >= before.reach:
+            return layout
+        try:
+            reach = reach_of(await seal_all(connection, self._keys, queue, before, version=_ASKS_ONLY))
+            if reach <= layout.reach:
+                return layout
+            log.warning("shards of a lost layout hold jobs; they are served", queue=queue, shards=reach)
+            return await connection.run(
+                lua.open_queue(
+                    self._keys,
+                    queue,
+                    shards=layout.shards,
+                    schema=SCHEMA,
+                    floor=layout.version,
+                    held=reach,
+                )
+            )
+        except CapelinError:
+            return replace(layout, reach=before.reach)  # nobody knows yet; it is looked at again
 
     def saw(self, queue: str, layout: Layout) -> bool:
         """Take over what was read; return whether other shards are to be served now."""

@@ -31,6 +31,8 @@ from capelin.lua import OutcomeKind, Replayed
 from capelin.options import OnDuplicateName
 from capelin.resharding import settle
 from capelin.settings import Settings
+from capelin.workers.settling import Settling
+from capelin.workers.territory import Territory
 from tests.conformance.conftest import Shop
 
 KEYS = [f"k{number}" for number in range(40)]
@@ -248,6 +250,39 @@ async def test_shards_beyond_are_served_until_nothing_is_in_them(desk: Desk) -> 
     await purge(desk.access, await named_dead(desk.access, [job.id]))
     assert (await desk.settle()).reach == 2
     assert len(await list_shards(desk.access, "default")) == 2
+
+
+async def test_a_worker_that_has_settled_a_queue_settles_it_again_when_it_is_cut_anew(desk: Desk) -> None:
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    await desk.cut(4)
+    territory = Territory(keys, await desk.access.read_layouts("default"))
+    settling = Settling(keys, territory)
+    owned = {keys.shard("default", 0)}
+    await settling.run(connection, owned)
+    assert territory.layouts["default"].settled
+    await settling.run(connection, owned)  # sees that nothing is left, and lets it be for minutes
+    await once(desk.new, moving_key(3, 4))
+    await desk.cut(3)
+    territory.saw("default", (await desk.access.read_layouts("default"))["default"])
+    for shard, delivery in await desk.new.hand.take():
+        await desk.new.hand.finish("default", shard, delivery, OutcomeKind.COMPLETE)
+    await settling.run(connection, owned)
+    assert territory.layouts["default"].homes == ()
+
+
+async def test_a_worker_that_knows_a_layout_which_redis_has_lost_goes_on_to_serve_what_lies_there(
+    desk: Desk,
+) -> None:
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    await desk.cut(32)
+    territory = Territory(keys, await desk.access.read_layouts("default"))
+    job = await once(desk.new, next(key for key in KEYS if home_of(key, 32) > 8))
+    await connection.command("DEL", keys.queue_meta("default"))
+    await connection.run(lua.open_queue(keys, "default", shards=8, schema=1))
+    territory.look_soon()
+    await territory.look(connection)
+    assert territory.reach["default"] == job.shard + 1
+    assert (await desk.access.read_layouts("default"))["default"].reach == job.shard + 1
 
 
 async def test_a_client_that_slept_for_all_of_it_is_refused_even_where_nothing_is_left(desk: Desk) -> None:

@@ -257,8 +257,8 @@ def test_only_the_very_loan_is_struck_off(shard: Shard) -> None:
 # The queue's own layout.
 
 
-def opened(shard: Shard, *, shards: int = 8, floor: int = 1) -> Layout:
-    return shard.server.run(lua.open_queue(KEYS, "q", shards=shards, schema=1, floor=floor))
+def opened(shard: Shard, *, shards: int = 8, floor: int = 1, held: int = 0) -> Layout:
+    return shard.server.run(lua.open_queue(KEYS, "q", shards=shards, schema=1, floor=floor, held=held))
 
 
 def cut(shard: Shard, shards: int, *, floor: int = 1, most_homes: int = 8) -> tuple[Cut, Layout]:
@@ -306,3 +306,12 @@ def test_a_version_that_was_lost_is_made_good_by_who_has_heard_of_it(shard: Shar
     assert opened(shard, floor=6).version == 6
     assert opened(shard, floor=2).version == 6
     assert cut(shard, 4, floor=9)[1].version == 10
+
+
+def test_shards_of_a_lost_layout_that_hold_something_are_served_again(shard: Shard) -> None:
+    """Whoever has just looked says how many; no layout shrinks by it."""
+    opened(shard)
+    assert opened(shard, held=11).reach == 11
+    assert opened(shard, held=9).reach == 11
+    _, layout = shard.server.run(lua.queue_settle(KEYS, "q", [], layout=1, reach=13))
+    assert layout.reach == 13
