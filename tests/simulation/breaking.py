@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from capelin.ids import new_uid
-from capelin.lua import loader
+from capelin.lua import Layout, loader
 from capelin.scheduler import firing
 from capelin.scheduler.planning import Plan, plan
 from capelin.schedules import Schedule
@@ -116,6 +116,13 @@ def honest() -> Generator[None]:
 
 
 @contextmanager
+def forgetful_of_homes() -> Generator[None]:
+    """Nobody asks for a key where it was at home before its queue was cut anew."""
+    with mock.patch.object(Layout, "older_homes", return_value=()):
+        yield
+
+
+@contextmanager
 def boastful() -> Generator[None]:
     """A server says that replicas have what they do not have."""
 
@@ -157,5 +164,6 @@ BREAKS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         ),
     ),
     "replicas are said to have what they lack": boastful,
+    "old homes are not asked": forgetful_of_homes,
 }
 """What is broken, and how."""

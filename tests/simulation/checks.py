@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from tests.simulation.history import Disturbance, History
+from capelin.workers.territory import LOOK_AGAIN
+from tests.simulation.apps import INTERVAL, SETTINGS
+from tests.simulation.history import Cut, Disturbance, History
 from tests.simulation.world import World
+
+_TOLD_WITHIN = 2 * INTERVAL
+"""Seconds within which workers that are told of a new layout serve its shards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,26 @@ class Found:
     def cancelled(self) -> set[str]:
         """Jobs that somebody tried to cancel."""
         return {entry.job for entry in self.history.submitted if entry.cancelled is not None and entry.job}
+
+    @property
+    def layouts_forgotten(self) -> bool:
+        """Whether a queue was cut anew, and Redis has forgotten something: a key may be taken twice then."""
+        return bool(self.history.cuts and self.history.losses)
+
+    def unheard_of(self, job: str) -> list[tuple[float, float]]:
+        """When workers need not have known of a job's shard, since the queue had just been cut anew."""
+        shard = int(job.split(".", 2)[1])
+        return [
+            (cut.called, self._heard(cut))
+            for cut in self.history.cuts
+            if shard >= SETTINGS.shards and cut.shards > shard
+        ]
+
+    def _heard(self, cut: Cut) -> float:
+        if cut.returned is None:
+            return self.history.clock()
+        quiet = not self.disturbed({cut.pod}, cut.called, cut.returned)
+        return cut.returned + (_TOLD_WITHIN if quiet else LOOK_AGAIN + _TOLD_WITHIN)
 
     def disturbed(self, pods: set[str], since: float, until: float) -> list[Disturbance]:
         """What befell these pods, or everybody, in a time."""

@@ -10,7 +10,7 @@ from tests.simulation.observer import LATE
 
 _TAKEN_WITHIN = 2.5
 """Seconds: at 20 probes a second for two shards a job waits `steal_after` + 50 ms in the mean; a probe is
-random, so that the slowest of thousands takes longer.
+random, so that the slowest of thousands takes longer. More shards share the probes.
 """
 _KNOWN_TO_ALL = ("work", "after", "alarm", "poison")
 
@@ -37,7 +37,8 @@ def jobs_of_the_dead_start_again_in_time(found: Found) -> None:  # noqa: C901 --
                 continue
             if recorded.kind != "reaped":
                 continue
-            deadline = _deadline(history.disturbances, history.halts, fault)
+            unable = history.halts + found.unheard_of(start.job)
+            deadline = _deadline(history.disturbances, unable, fault)
             record = found.jobs.get(start.job, {})
             again = min((at for token, at in starts[start.job] if token > start.token), default=None)
             if again is None and record.get("status") not in ("cancelled", "failed"):
@@ -54,10 +55,12 @@ def jobs_of_the_dead_start_again_in_time(found: Found) -> None:  # noqa: C901 --
                 )
 
 
-def _deadline(disturbances: list[Disturbance], halts: list[tuple[float, float]], fault: Disturbance) -> float:
+def _deadline(
+    disturbances: list[Disturbance], unable: list[tuple[float, float]], fault: Disturbance
+) -> float:
     """Until when the jobs of the dead are to have started: each disturbance begins the waiting anew."""
     since = fault.at
-    others = [(one.at, one.ends) for one in disturbances if one is not fault] + halts
+    others = [(one.at, one.ends) for one in disturbances if one is not fault] + unable
     for at, ends in sorted(others, key=lambda one: one[1]):
         if ends > since and at <= since + TTL + INTERVAL + LATE:
             since = max(since, ends)
@@ -66,13 +69,16 @@ def _deadline(disturbances: list[Disturbance], halts: list[tuple[float, float]],
 
 def ready_jobs_are_taken_in_time(found: Found) -> None:
     """Guarantee 4: while a worker has free slots and nothing befalls it, no job waits for somebody else."""
+    most = max([SETTINGS.shards, *(cut.shards for cut in found.history.cuts)])
+    within = _TAKEN_WITHIN * most / SETTINGS.shards
     for wait in found.history.waits:
         if wait.task not in _KNOWN_TO_ALL or found.forgotten(wait.job):
             continue
         found.history.holds(4)
-        if wait.taken - wait.ready <= _TAKEN_WITHIN:
+        if wait.taken - wait.ready <= within:
             continue
-        if any(began < wait.taken and ended > wait.ready for began, ended in found.history.halts):
+        unable = found.history.halts + found.unheard_of(wait.job)
+        if any(began < wait.taken and ended > wait.ready for began, ended in unable):
             continue
         for pod in found.world.pods.values():
             if pod.task is not None and _idle(found, pod.name, wait):

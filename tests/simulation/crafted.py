@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.simulation.drawing import WINDOW
+from tests.simulation.drawing import KEYS, WINDOW
 from tests.simulation.scenario import Event, Scenario
 
 _TWO = {"w0": 2, "w1": 2}
@@ -56,12 +56,12 @@ CRAFTED: dict[str, Scenario] = {
         _event(1.9, "restart_redis", down=0.1, lost=0.3),
         until=4.0,
     ),
+    # The start of those who are reaped though they live is too long ago to excuse it.
     "nobody writes stakes": _scenario(
         _THREE,
-        *_submits(3.0, 0.08, 20, 6.0),
-        _event(4.0, "kill", "w2", silent=False, again=9.0),
-        until=9.0,
-        seed=7,
+        *_submits(6.5, 0.08, 20, 6.0),
+        _event(8.2, "kill", "w2", silent=False, again=9.0),
+        until=13.0,
     ),
     "a sent again enqueue is not recognised": _scenario(_TWO, _submit(0.5, 9), *_REPLIES_LOST),
     "dedupe looks away": _scenario(
@@ -101,6 +101,15 @@ CRAFTED: dict[str, Scenario] = {
         _event(1.0, "put_schedule", "web0", name="run.one", every=1.0),
         _event(3.5, "pause_schedule", "web0", name="run.one"),
         until=8.0,
+    ),
+    # Of `red` and `green` one has another home in a queue of three shards, or of one.
+    "old homes are not asked": _scenario(
+        _TWO,
+        *(_submit(1.0, n, dedupe_key=key, args={"seconds": 6.0}) for n, key in enumerate(KEYS, 1)),
+        _event(2.0, "reshard", "ops", shards=3),
+        *(_submit(3.0, n, dedupe_key=key, args={"seconds": 6.0}) for n, key in enumerate(KEYS, 11)),
+        _event(4.0, "reshard", "ops", shards=1),
+        *(_submit(5.0, n, dedupe_key=key, args={"seconds": 6.0}) for n, key in enumerate(KEYS, 21)),
     ),
     # The replica lags from 2 s on; the master dies at 3 s, with the job that was enqueued in between.
     "replicas are said to have what they lack": _scenario(

@@ -60,6 +60,7 @@ def draw(seed: int) -> Scenario:
         *_schedules(pick, until),
         *_faults(pick, until, list(workers), cluster=cluster),
         *_deploys(pick, until, list(workers)),
+        *_reshards(pick, until),
     ]
     return Scenario(
         seed=seed,
@@ -270,6 +271,29 @@ def _deploys(pick: random.Random, until: float, slots: list[str]) -> list[Event]
     if pick.random() < 0.1:
         events.append(_at(pick, until, "retire", pick.choice(slots)))
     return events
+
+
+def _reshards(pick: random.Random, until: float) -> list[Event]:
+    """The queue is cut anew, once or several times in a row, while keys are taken, by replays, too."""
+    if pick.random() >= 0.3:
+        return []
+    at = pick.uniform(0.5, until - 1)
+    events: list[Event] = []
+    for _ in range(pick.choice([1, 1, 2, 3])):
+        slot = pick.choice(["ops", "ops", "ops", "web1"])
+        shards = pick.choice([1, 2, 3, 4])
+        details = {"shards": shards} | ({"settles": True} if pick.random() < 0.1 else {})
+        events.append(Event(at=round(at, 3), kind="reshard", slot=slot, details=details))
+        at = min(until, at + pick.choice([0.0, 0.02, 0.5, 4.0]) * pick.uniform(0.5, 1.5))
+    for n in range(3000, 3000 + pick.choice([3, 8, 16])):
+        args = pick.choice([{}, {"seconds": round(pick.uniform(0.1, 4), 2)}, {"fails": pick.choice([1, 99])}])
+        options: dict[str, Any] = {"dedupe_key": pick.choice(KEYS), "on_duplicate": pick.choice(MODES)}
+        if pick.random() < 0.1:
+            options = {"dedupe_key": "once", "dedupe_for": WINDOW}
+        slot = pick.choice(["web0", "web1"])
+        events.append(_at(pick, until, "submit", slot, n=n, task="work", args=args, options=options))
+    replays = range(pick.choice([0, 1, 2]))
+    return events + [_at(pick, until, "replay", pick.choice(["web0", "web1"]), keyed=True) for _ in replays]
 
 
 def _about(pick: random.Random, *seconds: float) -> float:

@@ -131,6 +131,22 @@ class Stop:
 
 
 @dataclass(kw_only=True)
+class Cut:
+    """A queue that somebody cut anew.
+
+    Attributes:
+        pod: Who.
+        shards: Into how many.
+        called, returned: When, s; nothing returned where it failed for good.
+    """
+
+    pod: str
+    shards: int
+    called: float
+    returned: float | None = None
+
+
+@dataclass(kw_only=True)
 class Change:
     """What a client did to a schedule.
 
@@ -168,6 +184,7 @@ class History:
     waits: list[Wait] = field(default_factory=list[Wait])
     stops: list[Stop] = field(default_factory=list[Stop])
     changes: list[Change] = field(default_factory=list[Change])
+    cuts: list[Cut] = field(default_factory=list[Cut])
     halts: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     replayed: set[str] = field(default_factory=set[str])
     torn: set[str] = field(default_factory=set[str])

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from tests.simulation.apps import QUEUE
 from tests.simulation.patches import EPOCH
 from tests.simulation.server import SimRedis
 from tests.simulation.servers import Servers
@@ -47,9 +48,18 @@ def all_records(servers: Servers) -> dict[str, dict[str, str]]:
     return found
 
 
-def dead(world: World) -> list[str]:
-    """The ids of jobs in the DLQ."""
-    return [job for job, record in all_records(world.servers).items() if record["status"] == "failed"]
+def dead(world: World, *, keyed: bool | None = None) -> list[str]:
+    """The ids of jobs in the DLQ; of those with a dedupe key, or without one, or of both."""
+    return sorted(
+        job
+        for job, record in all_records(world.servers).items()
+        if record["status"] == "failed" and keyed in (None, "key" in record)
+    )
+
+
+def older_layouts(world: World) -> str:
+    """Those of the queue of which keys may still be held, as its `homes` lists them."""
+    return world.servers.hash_at(f"capelin:{{{QUEUE}}}:meta".encode()).get("homes", "")
 
 
 def unfinished(world: World) -> list[str]:

@@ -49,6 +49,7 @@ class Player:
         self._releases = dict(scenario.workers)
         self._again: dict[str, float] = {}
         self._ending = False
+        self._settles = any(event.details.get("settles") for event in scenario.events)
         self._parts = (self, Work(world), Faults(world, self._again))
         world.on_end = self._ended
         world.servers.observed_by(Observer(world))
@@ -68,7 +69,7 @@ class Player:
         await asyncio.sleep(max(0.0, self.scenario.faults_until - world.loop.elapsed))
         await self._settle()
         looking.cancel()
-        checker.check(world, self.scenario.faults_until)
+        checker.check(world, self.scenario.faults_until, settles=self._settles)
         self._ending = True
         for pod in world.workers():
             world.stopped_in_peace.add(pod.name)
@@ -109,9 +110,13 @@ class Player:
             await asyncio.sleep(1.0)
             if self.history.problems:
                 return
-            if not records.unfinished(world):
+            if not records.unfinished(world) and self._nothing_is_left_of_older_layouts():
                 self.history.note("", f"=== settled after {world.loop.elapsed - begun:.1f} s")
                 return
+
+    def _nothing_is_left_of_older_layouts(self) -> bool:
+        """Whether keys have one home each; asked only where that was worth the time."""
+        return not self._settles or not records.older_layouts(self.world)
 
     def _all_awake(self) -> bool:
         frozen = [pod for pod in self.world.pods.values() if pod.alive and pod.main.frozen]

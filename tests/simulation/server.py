@@ -143,6 +143,11 @@ class SimRedis:
         values: dict[bytes, bytes] = getattr(item.value, "_values", {}) if item is not None else {}
         return {name.decode(): value.decode(errors="replace") for name, value in values.items()}
 
+    def expires(self, key: bytes) -> bool:
+        """Whether a key ends by itself."""
+        item = self.db._dict.get(key)
+        return item is not None and item.expireat is not None
+
     def all_keys(self) -> list[bytes]:
         """Every key."""
         return list(self.db._dict)

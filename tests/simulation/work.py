@@ -8,13 +8,14 @@ from typing import Any
 
 from capelin.admin.access import Access
 from capelin.admin.queues import pause_queue, resume_queue
+from capelin.admin.reshard import ReshardRefused, reshard_queue
 from capelin.errors import CapelinError, EnqueueError, JobCancelled, JobFailed
 from capelin.ids import JobId
 from capelin.jobs import Job
 from capelin.requests import JobRequest
 from tests.simulation import records
 from tests.simulation.apps import QUEUE, build_app
-from tests.simulation.history import Change, Submitted
+from tests.simulation.history import Change, Cut, Submitted
 from tests.simulation.scenario import Event
 from tests.simulation.world import Pod, World
 
@@ -148,11 +149,11 @@ class Work:
         client = self.world.slots[event.slot]
 
         async def replay() -> None:
-            for job_id in sorted(records.dead(self.world))[:_A_BATCH_OF_REPLAYS]:
+            for job_id in records.dead(self.world, keyed=event.details.get("keyed"))[:_A_BATCH_OF_REPLAYS]:
                 self.history.replayed.add(job_id)
                 with contextlib.suppress(CapelinError):
-                    verdict, _ = await client.app.client().replay(JobId.parse(job_id))
-                    self.history.note(client.name, f"replay of {job_id}: {verdict}")
+                    verdict, detail = await client.app.client().replay(JobId.parse(job_id))
+                    self.history.note(client.name, f"replay of {job_id}: {verdict} {detail}".rstrip())
 
         self._do(client, "replay", replay())
 
@@ -181,6 +182,29 @@ class Work:
                     await resume_queue(access, QUEUE)
 
         self._do(client, "queue paused", halt())
+
+    def reshard(self, event: Event) -> None:
+        """The queue is cut anew, by somebody who tries until it is done; workers finish it if he dies."""
+        client, shards = self.world.slots[event.slot], event.details["shards"]
+        cut = Cut(pod=client.name, shards=shards, called=self.history.clock())
+
+        async def reshard() -> None:
+            access = Access(client.app.client().connection, client.app.keys, client.app.settings)
+            while cut.returned is None:
+                try:
+                    done = await reshard_queue(access, QUEUE, shards)
+                except ReshardRefused as error:
+                    self.history.note(client.name, f"not cut into {shards}: {error}")
+                    return
+                except CapelinError:
+                    await asyncio.sleep(0.3)
+                else:
+                    cut.returned = self.history.clock()
+                    self.history.note(client.name, f"cut into {shards}, layout {done.layout}: {done}")
+
+        if client.alive:
+            self.history.cuts.append(cut)
+            self._do(client, "queue cut anew", reshard())
 
     def strangers(self, event: Event) -> None:
         """Somebody writes into a stream what is no job: an entry without a record, and one without a name."""
