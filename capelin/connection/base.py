@@ -61,7 +61,7 @@ class Connection:
             Unreachable: No reply was read; the script may or may not have run.
             RedisRefused: Redis answered with an error.
         """
-        [reply] = await self.begin((call,)).replies()
+        [reply] = await self.run_many((call,))
         if isinstance(reply, Exception):
             raise reply
         result: T = reply
