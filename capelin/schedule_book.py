@@ -262,7 +262,7 @@ class ScheduleBook:
         left = (int(expires or 0) - await self.now()) / 1000
         leads = bool(owner) and left > 0
         return LeaderInfo(
-            worker=owner.decode() if leads else None,
+            worker=owner.decode(errors="replace") if leads else None,
             lease_seconds=left if leads else None,
             epoch=int(epoch or 0),
         )

@@ -14,7 +14,7 @@ from capelin.connection import Connection
 from capelin.errors import CapelinError, ScheduleExists, ScheduleNotFound
 from capelin.keys import Keys
 from capelin.lua import FIRST_LAYOUT
-from capelin.lua.replies import ScheduleVerdict
+from capelin.lua.replies import ScheduleVerdict, text
 from capelin.lua.scheduling import (
     Changed,
     NewSchedule,
@@ -236,7 +236,7 @@ class Timetable:
     async def names(self) -> list[str]:
         """Return the names of all schedules, in order."""
         return sorted(
-            name.decode() for name in await self._connection.command("HKEYS", self._keys.schedules_items)
+            text(name) for name in await self._connection.command("HKEYS", self._keys.schedules_items)
         )
 
     async def put(self, app: str, schedule: Schedule) -> ScheduleVerdict:
@@ -323,7 +323,7 @@ class Timetable:
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, bytes]:
-    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+    return {text(name): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _entry(name: str, item: bytes, *values: bytes | None) -> Entry:

@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 
 from capelin._queues import Queues
 from capelin.connection import Connection, connect
-from capelin.errors import CapelinError, RedisRefused, UnsupportedSchema
+from capelin.errors import CapelinError, InvalidName, RedisRefused, UnsupportedSchema
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import LAYOUT_FIELDS, Call, Layout
 from capelin.lua.looking import Survey, survey
+from capelin.lua.replies import text
+from capelin.names import check_name
 from capelin.replaying import Replaying
 from capelin.settings import SCHEMA, Settings
 
@@ -112,7 +114,13 @@ class Access:
             NotThere: There is no queue of that name.
             UnsupportedSchema: A newer major version of capelin wrote it.
         """
-        names = sorted(name.decode() for name in await self.connection.command("SMEMBERS", self.keys.queues))
+        names: list[str] = []
+        for name in sorted(map(text, await self.connection.command("SMEMBERS", self.keys.queues))):
+            try:
+                names.append(check_name("queue", name))
+            except InvalidName as error:  # nobody can have used a queue of that name
+                if broken is not None:
+                    broken[name] = error
         wanted = names if queue is None else [name for name in names if name == queue]
         if queue is not None and not wanted:
             raise NotThere(what="queue", name=queue, known=names)

@@ -16,6 +16,7 @@ from capelin.errors import JobConflict, JobNotFound
 from capelin.ids import JobId
 from capelin.keys import ShardKeys
 from capelin.lua import DeadRow
+from capelin.lua.replies import text
 from capelin.records import JobError, JobInfo, JobStatus, moment
 
 _BATCH = 200
@@ -101,13 +102,11 @@ async def named_dead(access: Access, ids: Sequence[str]) -> list[DeadJob]:
     for place, (status, where, task) in zip(places, records, strict=True):
         if status is None:
             raise JobNotFound(job_id=str(place))
-        entry = (where or b"").decode().removeprefix("dlq:")
+        entry = text(where).removeprefix("dlq:")
         if status != b"failed" or not entry:
-            raise JobConflict(
-                job_id=str(place), status=status.decode(), wanted="only a dead job is in the DLQ"
-            )
+            raise JobConflict(job_id=str(place), status=text(status), wanted="only a dead job is in the DLQ")
         died = moment(entry.partition("-")[0])
-        found.append(DeadJob(id=str(place), entry=entry, task=(task or b"?").decode(), reason="", died=died))
+        found.append(DeadJob(id=str(place), entry=entry, task=text(task or b"?"), reason="", died=died))
     return found
 
 

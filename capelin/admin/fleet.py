@@ -1,5 +1,6 @@
 """Workers: who is in the fleet, what each runs and owns, and who died with jobs that are not back yet."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -8,6 +9,7 @@ from enum import StrEnum
 from capelin.admin.access import Access
 from capelin.keys import ShardKeys
 from capelin.lua.looking import Survey
+from capelin.lua.replies import text
 from capelin.records import moment
 from capelin.schedule_book import ScheduleBook
 from capelin.workers.fleet import Member, read_members
@@ -76,10 +78,14 @@ async def read_fleet(access: Access) -> Mapping[str, tuple[Member, int]]:
     flat, expiries = await access.commands(
         [("HGETALL", access.keys.fleet_members), ("ZRANGE", access.keys.fleet_expiry, 0, -1, "WITHSCORES")]
     )
-    until = {
-        name.decode(): int(float(score)) for name, score in zip(expiries[::2], expiries[1::2], strict=True)
-    }
+    until = {text(name): _moment(score) for name, score in zip(expiries[::2], expiries[1::2], strict=True)}
     return {name: (member, until.get(name, 0)) for name, member in read_members(flat).items()}
+
+
+def _moment(score: bytes) -> int:
+    """A moment of a set, ms; one that is none is long ago."""
+    until = float(score)
+    return int(until) if math.isfinite(until) else 0
 
 
 async def read_pulses(access: Access, workers: Sequence[str]) -> Mapping[str, Pulse]:
@@ -161,7 +167,7 @@ async def _with_stakes(
     shards = [shard for shard, found in surveys.items() if not found.running.keys().isdisjoint(workers)]
     replies = await access.commands([("ZRANGE", shard.stakes, 0, -1, "WITHSCORES") for shard in shards])
     return {
-        name.decode()
+        text(name)
         for shard, flat in zip(shards, replies, strict=True)
         for name, until in zip(flat[::2], flat[1::2], strict=True)
         if float(until) > surveys[shard].now

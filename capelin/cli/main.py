@@ -81,6 +81,7 @@ def main() -> None:
     from capelin.errors import CapelinError
 
     try:
+        _check_words(sys.argv[1:])
         sys.exit(cli(standalone_mode=False))
     except CapelinError as error:
         _end(_told(error), _status_of(error))
@@ -96,6 +97,15 @@ def main() -> None:
         # Whoever read the output has enough (`capelin jobs | head`). Python would complain again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(PIPE_CLOSED)
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse bytes that are no text: nothing that has a name in Redis could be meant."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            _end(f"{word!r} is no text in UTF-8", WRONG)
 
 
 def _end(line: str, status: int) -> None:

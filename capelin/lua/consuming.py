@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from capelin.keys import ShardKeys
 from capelin.lua.call import Call
-from capelin.lua.replies import Delivery, Reaped, Renewed, Taken, Verdict, deliveries
+from capelin.lua.replies import Adopted, Delivery, Reaped, Renewed, Taken, Verdict, deliveries
 from capelin.lua.typed import Transition, checked
 
 _TAKE = Transition("take")
@@ -141,9 +141,9 @@ def renew(
 
 
 @checked(_ADOPT, rows=RunningRow)
-def adopt(shard: ShardKeys, *, worker: str, running: Sequence[RunningRow]) -> Call[list[Delivery]]:
+def adopt(shard: ShardKeys, *, worker: str, running: Sequence[RunningRow]) -> Call[Adopted]:
     """Fetch jobs that Redis holds running for the worker and that it does not know."""
-    return _ADOPT(shard, deliveries, running, worker=worker)
+    return _ADOPT(shard, Adopted.read, running, worker=worker)
 
 
 @checked(_REAP)

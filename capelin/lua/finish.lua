@@ -14,14 +14,15 @@ local function leave(index, id)
 end
 local here -- where the entry of the outcome at hand is: stream index and entry id
 
+-- The place comes before the status: where there is no such place, the job is found running still, and is set aside.
 local function requeue(uid, name, priority, due)
   local at = moment(due)
   if at and at > now then
-    redis.call('HSET', name, 'status', 'scheduled', 'due', at, 'place', '')
     schedule(uid, at)
+    redis.call('HSET', name, 'status', 'scheduled', 'due', at, 'place', '')
   else
-    redis.call('HSET', name, 'status', 'queued', 'place', '')
     enter(uid, stream_of(priority))
+    redis.call('HSET', name, 'status', 'queued', 'place', '')
   end
 end
 
@@ -70,11 +71,11 @@ local function record_outcome(uid, token, kind, body, due, failure)
   elseif kind == 'dead' then
     bury(uid, body, failure)
   elseif kind == 'return' then
-    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
     enter(uid, RETURNED)
+    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
   elseif kind == 'park' then
-    redis.call('HSET', name, 'status', 'parked', 'parked_by', body, 'place', '')
     park(j[14], uid)
+    redis.call('HSET', name, 'status', 'parked', 'parked_by', body, 'place', '')
   end
   return 'recorded'
 end

@@ -34,4 +34,4 @@ else
 end
 local idle = redis.call('ZCOUNT', fleet_free, 1, '+inf') - (tonumber(free) > 0 and 1 or 0)
 local first = redis.call('ZRANGE', fleet_expiry, 0, 0, 'WITHSCORES')
-return { version, idle, first[2] and math.max(0, tonumber(first[2]) - now) or 0, now, joined }
+return { version, idle, first[2] and math.max(0, math.min(tonumber(first[2]) - now, 2 ^ 53)) or 0, now, joined }

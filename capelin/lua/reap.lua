@@ -34,8 +34,8 @@ local function give_back(index, id, uid, owner)
     buried[#buried + 1] = uid
     bury(uid, 'WorkerLost', LOST)
   else
-    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
     enter(uid, RETURNED)
+    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
     returned[#returned + 1] = uid
   end
 end

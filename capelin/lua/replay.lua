@@ -16,9 +16,9 @@ local j = redis.call('HMGET', name, 'status', 'task', 'key', 'place', 'priority'
 if not j[1] then return { 'missing', '' } end
 if picked ~= '' and (j[1] ~= 'failed' or j[4] ~= 'dlq:' .. picked) then return { 'refused', j[1] } end
 if j[1] == 'scheduled' and not j[7] then
-  redis.call('ZREM', scheduled, uid)
-  redis.call('HSET', name, 'status', 'queued', 'place', '')
   enter(uid, stream_of(j[5]))
+  redis.call('HSET', name, 'status', 'queued', 'place', '')
+  redis.call('ZREM', scheduled, uid)
   wake_owner(nil)
   return { 'hurried', '' }
 end
@@ -52,9 +52,9 @@ if j[2] and j[3] and not j[6] then
   end
 end
 redis.call('HDEL', name, 'error', 'finished', 'attempt', 'crashes', 'cancel', 'follower', 'first', 'parked_by', 'expires')
+enter(uid, stream_of(j[5]))
 redis.call('HSET', name, 'status', 'queued', 'place', '')
 redis.call('XDEL', dlq, entry)
 total('replayed', 1)
-enter(uid, stream_of(j[5]))
 wake_owner(nil)
 return { 'replayed', '' }

@@ -1,7 +1,7 @@
 """What scripts answer, as values."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -166,6 +166,22 @@ def deliveries(raw: Sequence[Any]) -> list[Delivery]:
     return [delivery(job) for job in raw]
 
 
+class Adopted(NamedTuple):
+    """The reply of ``adopt``.
+
+    Attributes:
+        torn: Uids that could not be read and were set aside in the DLQ.
+    """
+
+    jobs: list[Delivery]
+    torn: list[str]
+
+    @classmethod
+    def read(cls, raw: Sequence[Any]) -> "Adopted":
+        jobs, torn = raw
+        return cls(deliveries(jobs), [text(uid) for uid in torn])
+
+
 class Taken(NamedTuple):
     """The reply of ``take``.
 
@@ -212,6 +228,7 @@ class Renewed:
         pending: How many entries are pending for this worker in the shard.
         next_stake: ms until the next stake of another worker ends, or None.
         now: The clock of the shard's Redis, ms.
+        torn: Uids that could not be read and were set aside in the DLQ.
     """
 
     lease: str
@@ -221,10 +238,11 @@ class Renewed:
     pending: int
     next_stake: int | None
     now: int
+    torn: list[str] = field(default_factory=list[str])
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Renewed":
-        lease, lost, cancelled, unknown, pending, next_stake, now = raw
+        lease, lost, cancelled, unknown, pending, next_stake, now, torn = raw
         return cls(
             lease=text(lease),
             lost=[text(uid) for uid in lost],
@@ -233,6 +251,7 @@ class Renewed:
             pending=pending,
             next_stake=next_stake,
             now=int(now),
+            torn=[text(uid) for uid in torn],
         )
 
 
@@ -333,7 +352,7 @@ class ParkedRow(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retained:
     """The reply of ``retain``: records trimmed, dead jobs purged, parked jobs dead-lettered, whether there is
-    more to do, and what is still parked: the oldest of each task.
+    more to do, what is still parked (the oldest of each task), and what could not be read and was set aside.
     """
 
     trimmed: int
@@ -341,14 +360,16 @@ class Retained:
     buried: int
     more: bool
     parked: list[ParkedRow]
+    torn: list[str]
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Retained":
-        trimmed, purged, buried, more, parked = raw
+        trimmed, purged, buried, more, parked, torn = raw
         return cls(
             trimmed=trimmed,
             purged=purged,
             buried=buried,
             more=bool(more),
             parked=[ParkedRow(text(task), text(digest), text(by)) for task, digest, by in parked],
+            torn=[text(uid) for uid in torn],
         )

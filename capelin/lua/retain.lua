@@ -2,9 +2,9 @@
 --   and streams that are empty, with their group and the names of its consumers; the next job makes them anew. O(limit).
 -- KEYS: meta, never, wake, scheduled, finished, dlq, *streams
 -- ARGV: limit, resend_window, default_retention, most_finished, dlq_age, most_dead, parked_age
--- Reply: {trimmed, dead purged, dead-lettered, more, parked}; parked: {task, digest, parked_by} of the oldest of each task
+-- Reply: {trimmed, dead purged, dead-lettered, more, parked, torn}; torn: what was set aside; parked: {task, digest, parked_by} of the oldest of each task
 --   that are left, each once, for whoever can find them a worker.
--- include: now, shard, streams, wake, place, parking, aside, trim
+-- include: now, shard, streams, wake, place, parking, aside, trim, strangers
 redis.call('PERSIST', meta)
 local budget = tonumber(limit)
 local trimmed = trim(tonumber(most_finished), budget)
@@ -60,6 +60,7 @@ for i = 1, #fields, 2 do
     look_at(name)
   end
 end
+local torn = set_strangers_aside()
 for _, stream in ipairs(streams) do
   if redis.call('XLEN', stream) == 0 then
     local pending = redis.pcall('XPENDING', stream, 'workers')
@@ -68,4 +69,4 @@ for _, stream in ipairs(streams) do
 end
 if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
 local more = (trimmed >= budget or purged >= budget or buried >= budget) and 1 or 0
-return { trimmed, purged, buried, more, waiting }
+return { trimmed, purged, buried, more, waiting, torn }

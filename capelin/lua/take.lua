@@ -25,7 +25,6 @@ for index = 1, #streams do promoted[index] = 0 end
 local first = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES')
 local promotes = first[2] and tonumber(first[2]) <= bound
 for _, uid in ipairs(promotes and redis.call('ZRANGEBYSCORE', scheduled, '-inf', bound, 'LIMIT', 0, want) or {}) do
-  redis.call('ZREM', scheduled, uid)
   local j = redis.pcall('HMGET', record(uid), 'status', 'priority', 'expires', 'token')
   if j.err or not (j[1] == 'queued' or ELSEWHERE[j[1]]) then
     set_aside(uid)
@@ -35,10 +34,11 @@ for _, uid in ipairs(promotes and redis.call('ZRANGEBYSCORE', scheduled, '-inf',
     expired = expired + 1
   elseif j[1] == 'scheduled' then
     local index = stream_of(j[2])
+    enter(uid, index) -- first: where a stream is none, the job stays where it was
     redis.call('HSET', record(uid), 'status', 'queued', 'place', '')
-    enter(uid, index)
     promoted[index] = promoted[index] + 1
   end
+  redis.call('ZREM', scheduled, uid)
 end
 
 local drops = {}
@@ -49,7 +49,7 @@ end
 
 -- Whether an entry was known to be one whose job had left.
 local function was_stale(index)
-  local left = redis.call('HINCRBY', meta, 'stale:' .. index, -1)
+  local left = tally('stale:' .. index, -1)
   if left <= 0 then redis.call('HDEL', meta, 'stale:' .. index) end
   return left >= 0
 end
@@ -141,7 +141,7 @@ if #jobs > 0 then redis.call('ZADD', stakes, 'GT', now + tonumber(ttl), worker) 
 
 if promotes or earliest < math.huge then first = redis.call('ZRANGE', scheduled, 0, 0, 'WITHSCORES') end
 local due = first[2] and tonumber(first[2])
-if due == math.huge then due = nil end -- a follower waits without a time
+if due and due > END_OF_TIME then due = nil end -- a follower waits without a time; and no reply could tell a larger one
 local more = #jobs >= want or budget <= 0 or (due and due <= bound) or (not age and earliest == 0)
 if waits == '1' and not more then
   redis.call('HSET', meta, 'note', due or '')

@@ -3,7 +3,7 @@
 -- KEYS: meta, never, wake, scheduled, stakes, dlq, *streams
 -- ARGV: worker, count, ttl, keys, *task(name, digest)
 -- Reply: jobs, each as `take` gives them.
--- include: now, shard, streams, wake, parking, aside, start
+-- include: now, shard, streams, wake, parking, aside, start, strangers
 redis.call('PERSIST', meta)
 local jobs = {}
 local want = tonumber(count)
@@ -20,6 +20,7 @@ local ready = false
 local function deliver(uid)
   local stream = streams[UNPARKED]
   if not ready then
+    set_strangers_aside()
     redis.pcall('XGROUP', 'CREATE', stream, 'workers', '0', 'MKSTREAM') -- refused when it has one
     ready = true
   end
@@ -40,13 +41,13 @@ for i = FIRST, #ARGV, STEP do
     elseif j[1] ~= 'parked' then
       leave_parked(name, uid)
     elseif by ~= digest and not locked(by or '') then -- what this very signature refused stays; what nobody knew, or another one refused, is tried
-      leave_parked(name, uid)
       if paused then
-        redis.call('HSET', record(uid), 'status', 'queued', 'place', '')
         redis.call('XADD', streams[stream_of(j[#STARTING])], '*', 'j', uid)
+        redis.call('HSET', record(uid), 'status', 'queued', 'place', '')
       else
         jobs[#jobs + 1] = start(uid, deliver(uid), j)
       end
+      leave_parked(name, uid)
     end
   end
 end

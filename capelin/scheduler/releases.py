@@ -194,9 +194,9 @@ class Releases:
         flat = await self._connection.command("HGETALL", self._keys.schedules_declared)
         found: dict[tuple[str, str], Known] = {}
         for key, text in zip(flat[::2], flat[1::2], strict=True):
-            one = _read(key.decode(), text)
+            one = _read(key.decode(errors="replace"), text)
             if one is None:
-                log.error("a release's declaration cannot be read", release=key.decode())
+                log.error("a release's declaration cannot be read", release=key.decode(errors="replace"))
             else:
                 found[one.declaration.app, one.declaration.digest] = one
         return found
@@ -257,7 +257,7 @@ class Releases:
         left = [
             name
             for name, text in zip(flat[::2], flat[1::2], strict=True)
-            if name.decode() not in declared.singletons and _app_of(text) == declared.app
+            if name.decode(errors="replace") not in declared.singletons and _app_of(text) == declared.app
         ]
         if left:
             await self._connection.command("HDEL", self._keys.singletons, *left)

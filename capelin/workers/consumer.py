@@ -30,6 +30,7 @@ from capelin.workers.recording import Batch, Recorder
 from capelin.workers.running import Running, Start, Stop
 from capelin.workers.slots import Room, Slots
 from capelin.workers.taking import Manner, Owned, Taking
+from capelin.workers.torn import report_torn
 from capelin.workers.weights import Weights
 
 log = structlog.get_logger("capelin.worker")
@@ -350,8 +351,7 @@ class Consumer:
             return True
         taken: lua.Taken = reply
         if taken.torn:
-            log.error("unreadable entries set aside in the DLQ", shard=str(shard), entries=taken.torn)
-            self._meter.set_aside(shard, len(taken.torn))
+            report_torn(shard, taken.torn, self._meter)
         owner = self._taking.owns(shard)
         if taken.more and (owner or self._draining):
             self.ready.mark(shard, deep=len(taken.jobs) >= visit.count)
@@ -426,4 +426,6 @@ class Consumer:
             if isinstance(reply, Exception):
                 self.uncertain.append(visit.shard)
                 continue
+            if reply.torn:
+                report_torn(visit.shard, reply.torn, self._meter)
             self._meter.stole(visit.shard, self._begin_all(visit.shard, reply.jobs), reply.now)

@@ -139,7 +139,7 @@ class Control:
                 return
             job = JobId.parse(message.data["job"])
             shard = self._keys.shard(job.queue, job.shard)
-            if message.kind == inbox.Kind.PARKED:
+            if message.kind == inbox.Kind.PARKED and shard in self._shards():
                 self._consumer.unpark(shard)
             elif message.kind == inbox.Kind.CANCEL:
                 self.cancel_asked(shard, [job.uid])

@@ -5,11 +5,12 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from capelin.ids import new_uid
 from capelin.keys import Keys, ShardKeys
 from capelin.names import check_name
+from capelin.narrow import is_mapping
 from capelin.workers.assignment import assign
 
 KEY_LACKS = "key:"
@@ -64,12 +65,25 @@ class Member:
         try:
             raw: dict[str, Any] = json.loads(text)
             known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
-            known["queues"] = tuple(known["queues"])
-            for listed in ("singletons", "queues_before", "keys"):
-                known[listed] = tuple(known.get(listed, ()))
-            return cls(**known)
+            for name in ("queues", "singletons", "queues_before", "keys"):
+                known[name] = tuple(known.get(name, ()))
+            member = cls(**known)
         except (ValueError, KeyError, TypeError):
             return None
+        return member if member.sound else None
+
+    @property
+    def sound(self) -> bool:
+        """Whether its fields are what they are said to be: whatever stands in Redis, nobody trips over it."""
+        tasks = cast(object, self.tasks)
+        if not is_mapping(tasks):
+            return False
+        texts = (self.id, self.app, self.host, self.version, self.release, *tasks, *tasks.values())
+        lists = (*self.queues, *self.singletons, *self.queues_before, *self.keys)
+        numbers = cast(tuple[object, ...], (self.pid, self.started, self.slots))
+        return all(isinstance(text, str) for text in cast(tuple[object, ...], (*texts, *lists))) and all(
+            isinstance(number, int) for number in numbers
+        )
 
     def can_run(self, task: str, digest: str, *, refused_by: str) -> bool:
         """Whether it can run a parked job: it has the signature the job was enqueued with, or, if the job
@@ -99,8 +113,9 @@ def read_members(flat: Iterable[bytes]) -> dict[str, Member]:
     pairs = list(flat)
     members: dict[str, Member] = {}
     for name, text in zip(pairs[::2], pairs[1::2], strict=True):
-        if name != b"#version" and (member := Member.from_json(text)) is not None:
-            members[name.decode()] = member
+        member = None if name == b"#version" else Member.from_json(text)
+        if member is not None and name == member.id.encode():
+            members[member.id] = member
     return members
 
 

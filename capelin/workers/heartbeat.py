@@ -36,6 +36,7 @@ from capelin.workers.settling import Settling
 from capelin.workers.stall import Stall
 from capelin.workers.sweep import Sweep
 from capelin.workers.territory import Territory
+from capelin.workers.torn import report_torn
 from capelin.workers.trust import Trust
 from capelin.workers.upkeep import Upkeep
 
@@ -119,6 +120,7 @@ class Heartbeat:
         self._joins = joins
         self._passengers = Passengers(passengers, soon=interval / 4)
         self._pulse = pulse
+        self._meter = meter
         self.members: dict[str, Member] = {}
         self.trust = Trust(ttl=limits.ttl / 1000, interval=interval, clock=time.monotonic)
         self._stall = Stall(progressed)
@@ -354,6 +356,8 @@ class Heartbeat:
             self._post(self._listener.lost_starts, shard, [(uid, tokens[uid]) for uid in renewed.lost])
         if renewed.cancelled:
             self._post(self._listener.cancel_asked, shard, renewed.cancelled)
+        if renewed.torn:
+            report_torn(shard, renewed.torn, self._meter)
         self._upkeep.saw_stake(shard, renewed.next_stake)
         adopted = self._reconciliation.read(shard, renewed)
         # When the worker leaves it is too late to begin anything: they are handed back when it signs off.
@@ -364,9 +368,11 @@ class Heartbeat:
         self, connection: Connection, shard: ShardKeys, starts: Iterable[tuple[str, int]]
     ) -> None:
         rows = [RunningRow(uid, token) for uid, token in starts]
-        deliveries = await connection.run(lua.adopt(shard, worker=self._member.id, running=rows))
-        log.warning("adopts starts whose delivery was lost", shard=str(shard), jobs=len(deliveries))
-        self._post(self._listener.adopted, shard, deliveries)
+        adopted = await connection.run(lua.adopt(shard, worker=self._member.id, running=rows))
+        if adopted.torn:
+            report_torn(shard, adopted.torn, self._meter)
+        log.warning("adopts starts whose delivery was lost", shard=str(shard), jobs=len(adopted.jobs))
+        self._post(self._listener.adopted, shard, adopted.jobs)
 
     async def _settle_ownership(self, connection: Connection) -> None:
         owned = set(self._ownership.shards)

@@ -16,8 +16,11 @@ class Lanes:
 
     def wake(self) -> None:
         """Wake a lane, if one waits. One that does not will look for itself before it does."""
-        if self._idle:
-            self._idle.pop().set_result(None)
+        while self._idle:
+            lane = self._idle.pop()
+            if not lane.done():  # a lane that was cancelled has not run yet to say so
+                lane.set_result(None)
+                return
 
     async def wait(self, seconds: float | None) -> None:
         """Wait until woken, or until the time is over; None waits for ever."""
@@ -30,7 +33,7 @@ class Lanes:
         finally:
             if timer is not None:
                 timer.cancel()
-            if woken.cancelled():
+            if woken in self._idle:
                 self._idle.remove(woken)
 
     def _time_over(self, woken: asyncio.Future[None]) -> None:

@@ -16,6 +16,7 @@ from capelin.lua import ParkedRow, Reaped, Retained
 from capelin.metrics.meter import NO_METER, Meter
 from capelin.workers.limits import Limits
 from capelin.workers.sweep import Sweep
+from capelin.workers.torn import report_torn
 from capelin.workers.trust import Trust
 
 log = structlog.get_logger("capelin.worker")
@@ -161,6 +162,8 @@ class Upkeep:
             self._retain_at[shard] = time.monotonic() + (0.0 if retained.more else _RETAIN_EVERY)
             if retained.parked:
                 self._found_parked(shard, retained.parked)
+            if retained.torn:
+                report_torn(shard, retained.torn, self._meter)
             if retained.buried:
                 self._meter.buried(shard, retained.buried)
                 log.warning(

@@ -236,3 +236,10 @@ def test_an_error_nobody_expected_is_not_hidden(run: Run, monkeypatch: pytest.Mo
     monkeypatch.setattr("capelin.cli.asking.ask", surprise)
     with pytest.raises(ZeroDivisionError):
         run("queues")
+
+
+@pytest.mark.parametrize(
+    "words", [("schedules", "show"), ("queues", "pause"), ("jobs", "ls", "--task")], ids=str
+)
+def test_bytes_that_are_no_text_are_refused(run: Run, words: tuple[str, ...]) -> None:
+    assert one_line(run(*words, "\udcff")) == "'\\udcff' is no text in UTF-8"

@@ -1,155 +1,66 @@
-"""What reads text that anybody may have written, and the errors that it may end with."""
+"""Everything that is fuzzed, by name: how it is set up, and what part of all cases it gets."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
-from capelin.connection.urls import parse_url
 from capelin.errors import CapelinError
-from capelin.ids import JobId
-from capelin.keys import Keys
-from capelin.options import CallOptions
-from capelin.probes.server import Address
-from capelin.records import read_error, read_info
-from capelin.sealing import new_key, seal_of
-from capelin.signatures import Signature
-from capelin.timing import parse_cron
-
-Target = Callable[[random.Random], None]
-
-_WORDS = (
-    "redis://",
-    "rediss+cluster://",
-    "memory://",
-    "@",
-    ":",
-    "/",
-    "?ssl_ca_certs=",
-    "&",
-    "password=",
-    "[::1]",
-    "%",
-    "*",
-    "*/5",
-    "mon-fri",
-    "0 9 * * *",
-    "L",
-    "#",
-    "-",
-    ",",
-    "[[",
-    "]",
-    "{",
-    "}",
-    '"',
-    "null",
-    "1e999",
-    "-0",
-    "NaN",
-    "\\ud800",
-    "\\u0000",
-    '{"$sealed":"',
-    "1.",
-    "é",
-    "\U0001f41f",
-    "\x00",
-    "\n",
-    " ",
-    "emails.3.",
-    "9" * 25,
-    "completed",
-    "failed",
-    '{"type":"E","message":',
-    '[0.5,"x"]',
-    '{"job_id":"q.0.u","task":"t","args":',
-)
-_FIELDS = (
-    "args",
-    "attempt",
-    "cancel",
-    "correlation",
-    "due",
-    "error",
-    "expires",
-    "headers",
-    "on_failure",
-    "priority",
-    "progress",
-    "result",
-    "retention",
-    "retry",
-    "status",
-    "task",
-    "then",
-    "tick",
-    "timeout",
-    "token",
-)
-_SEAL = seal_of(new_key())
+from tests.fuzz.commands import command_line
+from tests.fuzz.live import live
+from tests.fuzz.readers import READERS
+from tests.fuzz.requests import http
+from tests.fuzz.words import Target
 
 
-def _text(draw: random.Random) -> str:
-    """Words that mean something to a reader, in an order that means little."""
-    count = draw.randrange(9)
-    return "".join(
-        draw.choice(_WORDS) if draw.random() < 0.8 else chr(draw.randrange(0xD7FF)) for _ in range(count)
-    )
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where cases of one kind are tried.
+
+    Attributes:
+        share: Of all cases. What works on real servers takes a thousand times as long as what reads a text.
+        few: How many are tried in `make test`.
+        refuses: Whether an error of capelin is a fine end of a case: its reader said no.
+        needs_redis: Whether it starts servers.
+    """
+
+    set_up: Callable[[], AbstractContextManager[Target]]
+    share: float
+    few: int
+    refuses: bool = False
+    needs_redis: bool = False
 
 
-def _payload(number: int, words: list[str] | None = None, *, flag: bool = False) -> None:
-    del number, words, flag
+def _reader(read: Target) -> Callable[[], AbstractContextManager[Target]]:
+    @contextmanager
+    def set_up() -> Generator[Target]:
+        yield read
+
+    return set_up
 
 
-_SIGNATURE = Signature.of(_payload, "fuzzed")
-
-
-def url(draw: random.Random) -> None:
-    parse_url(_text(draw))
-
-
-def schedule(draw: random.Random) -> None:
-    fields = " ".join(_text(draw) or "*" for _ in range(5))
-    parse_cron(fields if draw.random() < 0.5 else _text(draw)).explain()
-
-
-def payload(draw: random.Random) -> None:
-    text = _text(draw).encode(errors="replace")
-    _SIGNATURE.decode(_SEAL.open_args(text, "fuzzed"))
-
-
-def record(draw: random.Random) -> None:
-    raw: list[bytes] = [b"status", draw.choice([b"completed", b"failed", b"queued"])]
-    for name in draw.sample(_FIELDS, draw.randrange(len(_FIELDS))):
-        raw += [name.encode(), draw.choice([_text(draw).encode(errors="replace"), draw.randbytes(8)])]
-    failures = [_text(draw).encode(errors="replace")]
-    repr(read_info(Keys("fuzz").shard("q", 0), "u", raw, failures, seal=_SEAL))
-    read_error(_text(draw), seal=_SEAL, uid="u")
-
-
-def headers(draw: random.Random) -> None:
-    CallOptions(headers={_text(draw): _text(draw)}, dedupe_key=_text(draw))
-
-
-def names(draw: random.Random) -> None:
-    readers: tuple[Callable[[str], object], ...] = (JobId.parse, Address.parse, Keys)
-    draw.choice(readers)(_text(draw))
-
-
-TARGETS: Mapping[str, Target] = {
-    "headers": headers,
-    "names": names,
-    "payload": payload,
-    "record": record,
-    "schedule": schedule,
-    "url": url,
+BENCHES: Mapping[str, Bench] = {
+    "live": Bench(set_up=live, share=0.03, few=6, needs_redis=True),
+    "cli": Bench(set_up=command_line, share=0.03, few=20, needs_redis=True),
+    "http": Bench(set_up=http, share=0.22, few=60),
+    **{
+        name: Bench(set_up=_reader(read), share=0.72 / len(READERS), few=400, refuses=True)
+        for name, read in READERS.items()
+    },
 }
 
 
-def found(target: Target, seed: str) -> str | None:
+def shares(cases: int) -> dict[str, int]:
+    """How many cases each kind gets, of at least so many in all."""
+    return {name: max(1, round(cases * bench.share) + 1) for name, bench in BENCHES.items()}
+
+
+def found(target: Target, seed: str, *, refuses: bool = True) -> str | None:
     """Run one case; return what went wrong, or None. The seed makes the same case again."""
     try:
         target(random.Random(seed))  # noqa: S311 -- a case, to be made again
-    except CapelinError:
-        return None
-    except Exception as error:  # noqa: BLE001 -- whatever it is, no reader may raise it
+    except CapelinError as error:
+        return None if refuses else f"{type(error).__name__}: {error}"
+    except Exception as error:  # noqa: BLE001 -- whatever it is, nobody may raise it
         return f"{type(error).__name__}: {error}"
     return None

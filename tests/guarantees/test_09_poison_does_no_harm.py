@@ -201,6 +201,14 @@ def with_a_timeout_that_is_no_number(redis: Connection, shard: ShardKeys, uid: s
     redis("HSET", shard.job(uid), "timeout", "soon")
 
 
+def with_a_tick_that_is_no_number(redis: Connection, shard: ShardKeys, uid: str) -> None:
+    redis("HSET", shard.job(uid), "tick", "0x10")
+
+
+def with_a_token_beyond_all_numbers(redis: Connection, shard: ShardKeys, uid: str) -> None:
+    redis("HSET", shard.job(uid), "token", "9" * 25)
+
+
 def with_headers_that_are_no_json(redis: Connection, shard: ShardKeys, uid: str) -> None:
     redis("HSET", shard.job(uid), "headers", "{trace")
 
@@ -218,6 +226,8 @@ TEARS = [
     with_a_token_that_is_no_number,
     with_attempts_that_are_no_number,
     with_a_timeout_that_is_no_number,
+    with_a_tick_that_is_no_number,
+    with_a_token_beyond_all_numbers,
     with_headers_that_are_no_json,
     with_headers_that_are_no_words,
 ]
@@ -356,6 +366,67 @@ async def test_a_record_that_is_torn_while_its_job_runs_is_set_aside_and_its_out
     assert redis_server.command("XLEN", f"{shard.base}:stream:normal") == 0
     refused = [line for line in logged if line["event"] == "outcome refused"]
     assert [line["job"] for line in refused] in ([torn.id], [])  # not even sent when the renewal came first
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("worker", "nobody"), ("status", "dreaming"), ("token", "9" * 25)], ids=str
+)
+async def test_a_record_that_lies_while_its_job_runs_is_set_aside_by_the_next_renewal(
+    *,
+    app: Capelin[None],
+    redis_server: RedisServer,
+    running_worker: RunningWorker,
+    logged: Lines,
+    field: str,
+    value: str,
+) -> None:
+    gate = asyncio.Event()
+
+    @app.task
+    async def wait() -> None:
+        await gate.wait()
+
+    await running_worker(app)
+    job = await wait.enqueue()
+
+    async def runs() -> bool:
+        return await job.status() == JobStatus.RUNNING
+
+    await wait_until(runs, description="the job to run")
+    redis_server.command("HSET", record_of(app, job), field, value)
+    gate.set()
+    shard = app.keys.shard("default", 0)
+    await wait_until(lambda: redis_server.command("XLEN", shard.dlq) == 1, description="the job in the DLQ")
+    assert await job.status() == JobStatus.FAILED
+    await wait_until(lambda: tells_of(logged, job.id.rsplit(".", 1)[1]), description="somebody to be told")
+    assert redis_server.command("XLEN", f"{shard.base}:stream:normal") == 0
+    assert await (await add_of(app).enqueue(1)).result(timeout=10) == 2
+
+
+async def test_messages_that_make_no_sense_stop_no_worker(
+    app: Capelin[None], redis_server: RedisServer, running_worker: RunningWorker
+) -> None:
+    @app.task
+    async def hold() -> None:
+        await asyncio.Event().wait()
+
+    worker = await running_worker(app)
+    job = await hold.enqueue()
+
+    async def has_status(status: JobStatus) -> bool:
+        return await job.status() == status
+
+    await wait_until(lambda: has_status(JobStatus.RUNNING), description="the job to run")
+    inbox = app.keys.inbox(worker.id)
+    for kind in ("parked", "cancel", "nothing", b"\xff"):
+        for data in ('{"job": "other.0.x"}', '{"job": "default.99999.x"}', '{"job": 5}', "[]", b"\xff", ""):
+            redis_server.command("XADD", inbox, "*", "kind", kind, "data", data)
+    redis_server.command("XADD", inbox, "*", "odd", "entry")
+    # Messages are read in order: when this one is heeded, the others were met.
+    await job.cancel()
+    await wait_until(lambda: has_status(JobStatus.CANCELLED), description="the job to end")
+    assert not worker.task.done()
+    assert await (await add_of(app).enqueue(1)).result(timeout=10) == 2
 
 
 async def test_a_retry_policy_that_cannot_be_read_loses_no_attempt_and_no_outcome(

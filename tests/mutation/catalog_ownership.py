@@ -88,7 +88,7 @@ OWNERSHIP: tuple[Mutant, ...] = (
         "6: what is pending here and unknown there is adopted",
         lua(
             "renew",
-            "    if j[4] == index .. ':' .. id then unknown[#unknown + 1] = { uid, tonumber(j[3]) or 0 } end\n",
+            "    if j[4] == here then unknown[#unknown + 1] = { uid, tonumber(j[3]) } end\n",
         ),
         aimed=("scripts/test_stakes",),
     ),
@@ -109,8 +109,8 @@ OWNERSHIP: tuple[Mutant, ...] = (
         "2: a start has one runner",
         lua(
             "adopt",
-            "j[1] == 'running' and j[3] == token and sound(j) and redis.call('HGET', record(uid), 'worker') == worker",
-            "sound(j)",
+            "j and j[1] == 'running' and j[3] == token and redis.call('HGET', record(uid), 'worker') == worker",
+            "j",
         ),
         aimed=("scripts/test_stakes",),
     ),
@@ -123,13 +123,13 @@ OWNERSHIP: tuple[Mutant, ...] = (
     mutant(
         "an epoch repeats when Redis forgot it",
         "a lost lease never repeats an epoch",
-        lua("lease_acquire", "math.max((tonumber(held[2]) or 0) + 1, now)", "(tonumber(held[2]) or 0) + 1"),
+        lua("lease_acquire", "math.max(last + 1, now)", "last + 1"),
         aimed=("scripts/test_leases",),
     ),
     mutant(
         "an epoch repeats when the clock stands still",
         "a lost lease never repeats an epoch",
-        lua("lease_acquire", "math.max((tonumber(held[2]) or 0) + 1, now)", "now"),
+        lua("lease_acquire", "math.max(last + 1, now)", "now"),
         aimed=("scripts/test_leases",),
     ),
     mutant(

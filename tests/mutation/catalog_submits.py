@@ -140,7 +140,7 @@ SUBMITS: tuple[Mutant, ...] = (
     mutant(
         "a note is not answered",
         "whatever makes work appear wakes the owner",
-        lua("includes/wake", "    redis.call('LPUSH', wake, '1')\n"),
+        lua("includes/wake", "    redis.pcall('LPUSH', wake, '1')"),
         aimed=("scripts/test_wake_ups",),
     ),
     mutant(

@@ -164,7 +164,7 @@ class Shard:
         )
 
     def adopt(self, worker: str, *running: RunningRow) -> list[Delivery]:
-        return self.server.run(lua.adopt(self.keys, worker=worker, running=running))
+        return self.server.run(lua.adopt(self.keys, worker=worker, running=running)).jobs
 
     def unpark(self, worker: str = "w1", count: int = 10, *tasks: KnownTask) -> list[Delivery]:
         return self.server.run(

@@ -102,7 +102,7 @@ class Driver:
                 keys, worker="thief", running=[RunningRow(uid, token) for uid, token in renewed.unknown]
             )
         )
-        assert len(adopted) == 3
+        assert len(adopted.jobs) == 3
         unparked = await run(lua.unpark(keys, worker="w1", count=5, ttl=TTL, tasks=[KnownTask("a", "d")]))
         assert [job.uid for job in unparked] == ["u3"]
         assert not await run(lua.leave(keys, worker="thief"))

@@ -36,6 +36,20 @@ class TestLease:
         lease = acquire(shard, "w1")
         assert (lease.epoch, lease.expires_in, lease.owner) == (shard.now, TTL, "w1")
 
+    @pytest.mark.parametrize("epoch", ["inf", "1e300", "9" * 25, "-5", "first"])
+    def test_an_epoch_that_no_lease_ever_had_is_not_counted_from(self, shard: Shard, epoch: str) -> None:
+        shard.server.command("HSET", shard.keys.lease, "owner", "", "epoch", epoch)
+        lease = acquire(shard, "w1")
+        assert lease.epoch == shard.now
+        assert renew(shard, "w1", lease.epoch)
+
+    @pytest.mark.parametrize("expires", ["inf", "1e300", "9" * 19])
+    def test_one_that_nobody_can_have_been_given_for_so_long_is_free(
+        self, shard: Shard, expires: str
+    ) -> None:
+        shard.server.command("HSET", shard.keys.lease, "owner", "nobody", "epoch", 1, "expires", expires)
+        assert acquire(shard, "w1").owner == "w1"
+
     def test_a_held_one_is_refused_with_who_and_how_long(self, shard: Shard) -> None:
         acquire(shard, "w1")
         shard.advance(1_000)

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from capelin.lua import KnownTask, NewJob, OutcomeRow, RunningRow, Submitted, Verdict
+from capelin.lua import CancelVerdict, KnownTask, NewJob, OutcomeRow, RunningRow, Submitted, Verdict
 from tests.scripts.driving import RETENTION, TTL, Shard
+from tests.scripts.servers import Refused
 
 pytestmark = pytest.mark.leaves_keys(
     reason="records are torn on purpose, and some of their keys cannot be told apart"
@@ -35,6 +36,18 @@ def strange_time(shard: Shard, uid: str) -> None:
     shard.server.command("HSET", shard.keys.job(uid), "enqueued", "1e300")
 
 
+def strange_tick(shard: Shard, uid: str) -> None:
+    shard.server.command("HSET", shard.keys.job(uid), "tick", "0x10")
+
+
+def endless_tick(shard: Shard, uid: str) -> None:
+    shard.server.command("HSET", shard.keys.job(uid), "tick", "9" * 15)
+
+
+def endless_token(shard: Shard, uid: str) -> None:
+    shard.server.command("HSET", shard.keys.job(uid), "token", "9" * 25)
+
+
 def other_type(shard: Shard, uid: str) -> None:
     shard.server.command("DEL", shard.keys.job(uid))
     shard.server.command("SET", shard.keys.job(uid), "not a hash")
@@ -50,6 +63,9 @@ TEARS: list[Tear] = [
     strange_status,
     strange_number,
     strange_time,
+    strange_tick,
+    endless_tick,
+    endless_token,
     other_type,
     no_record,
 ]
@@ -220,6 +236,186 @@ def test_adopting_leaves_out_what_cannot_be_read(shard: Shard) -> None:
     other_type(shard, "alien")
     rows = [RunningRow(uid, 1) for uid in ("torn", "alien", "whole", "nobody")]
     assert [job.uid for job in shard.adopt("w1", *rows)] == ["whole"]
+    assert dead(shard) == [("torn", "torn")], "no renewal would ever bring it home"
+    assert shard.renew("w1", [RunningRow("whole", 1)]).pending == 1
+
+
+LIES = {
+    "a status that there is not": ("status", "dreaming"),
+    "waiting, in the entry that runs": ("status", "queued"),
+    "parked, in the entry that runs": ("status", "parked"),
+    "of a worker that is not": ("worker", "nobody"),
+    "a token that is none": ("token", "first"),
+    "a token beyond all numbers": ("token", "9" * 25),
+    "a place that is none": ("place", "here"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES.keys())
+def test_a_record_that_cannot_be_true_of_what_runs_is_set_aside_by_a_renewal(
+    shard: Shard, lie: tuple[str, str]
+) -> None:
+    shard.enqueue("torn", "whole")
+    shard.take()
+    shard.server.command("HSET", shard.keys.job("torn"), *lie)
+    renewed = shard.renew("w1", [RunningRow("whole", 1)])
+    assert renewed.torn == ["torn"]
+    assert renewed.pending == 1
+    assert dead(shard) == [("torn", "torn")]
+    assert shard.status("torn") == "failed"
+
+
+def test_what_lies_in_unparked_and_was_handed_to_nobody_is_set_aside(shard: Shard) -> None:
+    stream = shard.keys.streams[-1]
+    shard.enqueue(NewJob("parked", "new"), "running")
+    shard.take()
+    shard.finish(OutcomeRow("parked", 1, "park", ""))
+    for number, uid in enumerate(("no-such-job", "running"), 1):
+        shard.server.command("XADD", stream, f"{shard.now - 1}-{number}", "j", uid)
+    [job] = shard.unpark("w1", 10, KnownTask("new", "d"))
+    assert job.uid == "parked"
+    [entry] = shard.look().streams["unparked"]
+    assert (entry.uid, entry.consumer) == ("parked", "w1"), "and no stranger was delivered in its place"
+    assert dead(shard) == [("no-such-job", "torn")]
+    shard.server.command("XADD", stream, f"{shard.now + 1}-0", "j", "another")
+    assert shard.retain().torn == ["another"]
+    assert dead(shard) == [("no-such-job", "torn"), ("another", "torn")]
+    assert shard.status("running") == "running"
+
+
+@pytest.mark.parametrize("score", ["1e300", "+inf", "9007199254740993"])
+def test_a_due_moment_that_never_comes_makes_nobody_look_again_and_again(shard: Shard, score: str) -> None:
+    shard.server.command("ZADD", shard.keys.scheduled, score, "stranger")
+    taken = shard.take(waits=True)
+    assert (taken.more, taken.next_due) == (False, None)
+    assert shard.look().meta == {"note": ""}
+    assert shard.enqueue("u1") == [(Submitted.NEW, "u1")]
+    assert shard.look().meta.get("note") is None, "and somebody who enqueues wakes the owner"
+
+
+@pytest.mark.parametrize("score", ["1e300", "+inf"])
+def test_a_stake_that_never_ends_is_told_as_one_that_ends_late(shard: Shard, score: str) -> None:
+    shard.server.command("ZADD", shard.keys.stakes, score, "stranger")
+    ends_in = shard.renew("w1", staked=True).next_stake
+    assert ends_in is not None
+    assert ends_in > 10**15
+
+
+# Keys that are of no use until somebody repairs them: nothing leaves its place for one of them.
+
+
+def break_key(shard: Shard, key: str) -> None:
+    if shard.server.command("EXISTS", key):
+        shard.server.command("RENAME", key, f"{shard.keys.meta}:kept")
+    shard.server.command("SET", key, "rubbish")
+
+
+def repair(shard: Shard, key: str) -> None:
+    shard.server.command("DEL", key)
+    if shard.server.command("EXISTS", f"{shard.keys.meta}:kept"):
+        shard.server.command("RENAME", f"{shard.keys.meta}:kept", key)
+
+
+def test_a_due_job_stays_where_it_is_while_its_stream_is_none(shard: Shard) -> None:
+    shard.enqueue(NewJob("due", "a", due="+5"))
+    shard.advance(10)
+    break_key(shard, shard.keys.streams[3])
+    with pytest.raises(Refused, match="WRONGTYPE"):
+        shard.take()
+    repair(shard, shard.keys.streams[3])
+    assert [job.uid for job in shard.take().jobs] == ["due"]
+
+
+def test_a_parked_job_stays_parked_while_the_stream_of_its_kind_is_none(shard: Shard) -> None:
+    shard.enqueue(NewJob("parked", "new"))
+    shard.take()
+    shard.finish(OutcomeRow("parked", 1, "park", ""))
+    break_key(shard, shard.keys.streams[-1])
+    with pytest.raises(Refused, match="WRONGTYPE"):
+        shard.unpark("w1", 10, KnownTask("new", "d"))
+    repair(shard, shard.keys.streams[-1])
+    assert [job.uid for job in shard.unpark("w1", 10, KnownTask("new", "d"))] == ["parked"]
+
+
+def test_an_enqueue_that_finds_no_stream_leaves_no_record_that_would_answer_for_it(shard: Shard) -> None:
+    break_key(shard, shard.keys.streams[3])
+    with pytest.raises(Refused, match="WRONGTYPE"):
+        shard.enqueue("u1")
+    repair(shard, shard.keys.streams[3])
+    assert shard.enqueue("u1") == [(Submitted.NEW, "u1")], (
+        "sent again, it is not taken for one that was written"
+    )
+    assert [job.uid for job in shard.take().jobs] == ["u1"]
+
+
+@pytest.mark.parametrize(
+    ("stream", "kind", "due"), [(0, "return", ""), (3, "retry", "")], ids=["hand-back", "retry"]
+)
+def test_an_outcome_whose_job_has_nowhere_to_go_puts_it_into_the_dlq(
+    shard: Shard, stream: int, kind: str, due: str
+) -> None:
+    shard.enqueue(NewJob("u1", "a", priority="high"))
+    job = shard.take_one()
+    break_key(shard, shard.keys.streams[0 if stream == 0 else 2])
+    if stream:
+        with pytest.raises(Refused, match="WRONGTYPE"):  # its entry is there, too
+            shard.finish(OutcomeRow("u1", job.token, kind, due=due, failure="{}"))
+    else:
+        assert shard.finish(OutcomeRow("u1", job.token, kind, due=due)) == [Verdict.TORN]
+    repair(shard, shard.keys.streams[0 if stream == 0 else 2])
+    assert dead(shard) == [("u1", "torn")]
+
+
+def test_jobs_of_the_dead_have_a_place_while_returned_is_no_stream(shard: Shard) -> None:
+    shard.enqueue("u1")
+    shard.take("gone")
+    shard.advance(TTL)
+    break_key(shard, shard.keys.streams[0])
+    shard.reap()
+    repair(shard, shard.keys.streams[0])
+    assert dead(shard) == [("u1", "torn")]
+    assert shard.look().streams["normal"] == []
+
+
+def test_nothing_leaves_its_place_for_a_dlq_that_is_none(shard: Shard) -> None:
+    shard.enqueue("torn")
+    lose_status(shard, "torn")
+    break_key(shard, shard.keys.dlq)
+    with pytest.raises(Refused, match="WRONGTYPE"):
+        shard.take()
+    repair(shard, shard.keys.dlq)
+    shard.advance(TTL)
+    shard.reap()
+    shard.take("w2")
+    assert dead(shard) == [("torn", "torn")]
+
+
+def test_a_lease_that_is_none_costs_no_stake(shard: Shard) -> None:
+    shard.enqueue("u1")
+    shard.take()
+    break_key(shard, shard.keys.lease)
+    renewed = shard.renew("w1", [RunningRow("u1", 1)], epoch=1)
+    assert (renewed.lease, renewed.lost, renewed.pending) == ("lost", [], 1)
+    repair(shard, shard.keys.lease)
+
+
+def test_a_wake_list_that_is_none_costs_no_enqueue(shard: Shard) -> None:
+    shard.take(waits=True)
+    shard.server.command("SET", shard.keys.wake, "rubbish")
+    assert shard.enqueue("u1") == [(Submitted.NEW, "u1")]
+    assert [job.uid for job in shard.take().jobs] == ["u1"]
+
+
+@pytest.mark.parametrize("field", ["keys:1", "stale:4", "parked:a", "total:enqueued"])
+def test_a_count_that_is_no_number_costs_no_job(shard: Shard, field: str) -> None:
+    shard.server.command("HSET", shard.keys.meta, field, "rubbish")
+    shard.enqueue(NewJob("u1", "a", unique_key="k"), "u2", "u3")
+    assert shard.cancel("u3")[0] is CancelVerdict.CANCELLED
+    jobs = shard.take().jobs
+    assert [job.uid for job in jobs] == ["u1", "u2"]
+    verdicts = shard.finish(OutcomeRow("u1", 1, "complete", "1"), OutcomeRow("u2", 1, "park", ""))
+    assert verdicts == [Verdict.RECORDED] * 2
+    assert [job.uid for job in shard.unpark("w1", 10, KnownTask("a", "d"))] == ["u2"]
 
 
 @unreadable

@@ -4,6 +4,7 @@ from capelin.admin.doctor.finding import Report
 from capelin.admin.doctor.patient import Patient
 from capelin.admin.doctor.words import count, some, span
 from capelin.lua.looking import Survey
+from capelin.lua.replies import text
 
 
 async def members(patient: Patient, report: Report) -> None:
@@ -81,7 +82,7 @@ async def stuck(patient: Patient, report: Report) -> None:
     busy = [shard for shard, found in shards.items() if found.running]
     stakes = await patient.access.commands([("ZRANGE", shard.stakes, 0, -1, "WITHSCORES") for shard in busy])
     for shard, flat in zip(busy, stakes, strict=True):
-        until = {name.decode(): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
+        until = {text(name): float(score) for name, score in zip(flat[::2], flat[1::2], strict=True)}
         for worker, jobs in shards[shard].running.items():
             late = shards[shard].now - until.get(worker, 0.0)
             if late > bound:

@@ -1,5 +1,5 @@
 -- include: now, place, total
--- add: writes a new job. `extra` holds record fields that most jobs lack, and `expires_in` (ms from the due moment).
+-- add: writes a new job, its place first: a record without one would answer a re-sent request as if all were well. `extra` holds record fields that most jobs lack, and `expires_in` (ms from the due moment).
 local function add(uid, task, digest, args, priority, due, extra)
   local fields = { 'task', task, 'status', 'queued', 'enqueued', now }
   local n = 6
@@ -24,16 +24,16 @@ local function add(uid, task, digest, args, priority, due, extra)
   if extra and extra.follows then
     fields[4] = 'scheduled'
     if due ~= '' then put('delay', due) end
-    redis.call('HSET', record(uid), unpack(fields))
     redis.call('ZADD', scheduled, '+inf', uid)
+    redis.call('HSET', record(uid), unpack(fields))
   elseif at and at > now then
     fields[4] = 'scheduled'
     put('due', at)
-    redis.call('HSET', record(uid), unpack(fields))
     schedule(uid, at)
-  else
     redis.call('HSET', record(uid), unpack(fields))
+  else
     enter(uid, stream_of(priority))
+    redis.call('HSET', record(uid), unpack(fields))
   end
 end
 -- The chain and the batch that a job belongs to. Read them before its record may be cut.

@@ -9,15 +9,15 @@ local function free_key(uid, task, key, window, follower, layout)
       redis.call('SET', unique(task, f[5]), follower, 'KEEPTTL')
     end
     local at = moment(f[3] or '')
-    redis.call('HDEL', name, 'follows', 'delay')
     if at and at > now then
       redis.call('HSET', name, 'due', at)
       schedule(follower, at)
     else
-      redis.call('ZREM', scheduled, follower)
-      redis.call('HSET', name, 'status', 'queued')
       enter(follower, stream_of(f[4]))
+      redis.call('HSET', name, 'status', 'queued')
+      redis.call('ZREM', scheduled, follower)
     end
+    redis.call('HDEL', name, 'follows', 'delay')
   elseif key and not window and redis.pcall('GET', unique(task, key)) == uid then
     redis.call('DEL', unique(task, key))
     count_keys(layout, -1)

@@ -1,4 +1,4 @@
--- include: shard, streams
+-- include: streams, tally
 -- place: puts a job where it waits. Callers wake the owner themselves, once a batch, with `earliest`.
 local earliest = math.huge -- the earliest moment at which something became ready in this script; 0 = at once
 local function enter(uid, index)
@@ -11,7 +11,7 @@ local function schedule(uid, due)
 end
 -- A job leaves a stream by another door than `take`, which will find its entry there and must know that none is missing.
 local function stale(index)
-  redis.call('HINCRBY', meta, 'stale:' .. index, 1)
+  tally('stale:' .. index, 1)
 end
 -- A due moment as clients say it, in whole ms: '' at once, '+250' in 250 ms, '1795445738860' then.
 local function is_moment(text) return text == '' or string.find(text, '^%+?%d+%.?%d*$') ~= nil end

@@ -8,11 +8,14 @@ local function read_job(uid)
   if j.err then return nil end
   return j
 end
-local function whole(text) return not text or string.find(text, '^%d+$') ~= nil end
+-- A number that Lua and the worker read alike: beyond 15 digits a double does not hold each, nor a date every moment.
+local function whole(text) return not text or (#text <= 15 and string.find(text, '^%d+$') ~= nil) end
+local END_OF_TIME = 253402300799000 -- the last second that dates know, ms
 -- Whether a worker can read the record: what it cannot read would cost it the whole reply.
 local function sound(j)
   local timeout = not j[9] or (string.find(j[9], '^[%d.eE+-]+$') and tonumber(j[9]))
   return j[4] and timeout and whole(j[3]) and whole(j[7]) and whole(j[8]) and whole(j[13]) and whole(j[14]) and whole(j[16])
+    and whole(j[20]) and tonumber(j[20] or 0) <= END_OF_TIME
 end
 local function start(uid, place, j)
   local token = (tonumber(j[3]) or 0) + 1

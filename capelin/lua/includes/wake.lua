@@ -6,6 +6,6 @@ local function wake_owner(due)
   local note = said[1]
   if note and not said[2] and (note == '' or not due or due < (tonumber(note) or math.huge)) then
     redis.call('HDEL', meta, 'note')
-    redis.call('LPUSH', wake, '1')
+    redis.pcall('LPUSH', wake, '1') -- what is no list costs the owner one wait, and nobody a job
   end
 end
