@@ -28,7 +28,7 @@ demo: $(DEMO_READY)  ## watch workers share real work, and their leader die; nee
 test: $(DEV) redis-server promtool  ## run every test; ARGS="tests/x.py -k name" for some
 	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
-fuzz: $(DEV)  ## hand texts that make no sense to all that reads text; CASES=100000; ARGS="--seed url:42" for one
+fuzz: $(DEV) redis-server  ## hand what makes no sense to all that reads something; CASES=100000; ARGS="--seed url:42" for one
 	$(BIN)/python -m tests.fuzz --cases $(or $(CASES),100000) $(ARGS)
 
 mutate: $(DEV) redis-server  ## break the protocol in a hundred ways and see that a test notices each; ARGS='--only "reap forgets"'

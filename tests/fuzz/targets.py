@@ -40,11 +40,11 @@ def _reader(read: Target) -> Callable[[], AbstractContextManager[Target]]:
 
 
 BENCHES: Mapping[str, Bench] = {
-    "live": Bench(set_up=live, share=0.03, few=6, needs_redis=True),
-    "cli": Bench(set_up=command_line, share=0.03, few=20, needs_redis=True),
-    "http": Bench(set_up=http, share=0.22, few=60),
+    "live": Bench(set_up=live, share=0.012, few=6, needs_redis=True),
+    "cli": Bench(set_up=command_line, share=0.015, few=20, needs_redis=True),
+    "http": Bench(set_up=http, share=0.2, few=60),
     **{
-        name: Bench(set_up=_reader(read), share=0.72 / len(READERS), few=400, refuses=True)
+        name: Bench(set_up=_reader(read), share=0.773 / len(READERS), few=400, refuses=True)
         for name, read in READERS.items()
     },
 }
