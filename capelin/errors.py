@@ -165,11 +165,45 @@ class SealBroken(CapelinError, ValueError):
 
 
 class RedisRefused(CapelinError):
-    """Redis answered with an error: out of memory, no permission, a key of another type."""
+    """Redis answered with an error: out of memory, no permission, a key of another type.
 
-    def __init__(self, *, message: str, script: str | None = None) -> None:
-        self.message, self.script = message, script
+    Attributes:
+        message: Redis's own words.
+        script: The script that was refused, if it was one.
+        keys: The keys that it was about.
+    """
+
+    def __init__(self, *, message: str, script: str | None = None, keys: Sequence[str] = ()) -> None:
+        self.message, self.script, self.keys = message, script, tuple(keys)
         super().__init__(f"Redis refused{f' {script}' if script else ''}: {message}")
+
+
+class TornKey(RedisRefused):
+    """A key of capelin's holds what capelin never wrote: something else did, or a part of it is lost.
+
+    Put it out of the way (``redis-cli RENAME``), and what was refused works again, without what was in it.
+
+    Attributes:
+        key: The key.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, *, key: str, why: str, script: str | None = None) -> None:
+        self.key, self.why = key, why
+        super().__init__(message=why, script=script, keys=[key])
+        do = f"Look at it, then put it out of the way: redis-cli RENAME '{key}' 'torn:{key}'"
+        self.args = (f"key {key} {why}: it is not as capelin wrote it. {do}",)
+
+    @classmethod
+    def of_type(cls, *, key: str, found: str, wanted: str, script: str | None = None) -> "TornKey":
+        """Return the error for a key that is of another type than it should be."""
+        return cls(key=key, why=f"is a {found}, not a {wanted}", script=script)
+
+    @classmethod
+    def read(cls, text: str, *, script: str | None = None) -> "TornKey":
+        """Read how a script names such a key: ``TORN <found> <wanted> <key>``."""
+        _, found, wanted, key = text.split(" ", 3)
+        return cls.of_type(key=key, found=found, wanted=wanted, script=script)
 
 
 class UnsupportedSchema(CapelinError):

@@ -5,6 +5,7 @@ script. ``docs/architecture.md`` says what each key holds.
 """
 
 import zlib
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -188,6 +189,29 @@ class Keys:
 
     def inbox(self, worker: str) -> str:
         return f"{self.prefix}:inbox:{worker}"
+
+
+_TYPES: Mapping[str, str] = {
+    **dict.fromkeys(("stream", "dlq", "inbox"), "stream"),
+    **dict.fromkeys(("scheduled", "finished", "stakes", "ticks", "parked", "expiry", "free"), "zset"),
+    **dict.fromkeys(("meta", "lease", "lent", "job", "members", "state", "singletons"), "hash"),
+    **dict.fromkeys(("items", "states", "intents", "paused", "beats", "declared"), "hash"),
+    **dict.fromkeys(("wake", "failures"), "list"),
+    **dict.fromkeys(("unique", "pulse"), "string"),
+    "queues": "set",
+}
+
+
+def type_of(key: str) -> str | None:
+    """Return the Redis type that a key of capelin has, by its name; None for a name that is no key's.
+
+    Example:
+        >>> type_of("capelin:{emails:3}:dlq"), type_of("capelin:queues")
+        ('stream', 'set')
+    """
+    _, tagged, rest = key.partition("}:")
+    kind = rest if tagged else key.partition(":")[2]
+    return _TYPES.get(kind.partition(":")[0])
 
 
 def shard_of(text: str, shards: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from capelin import lua
 from capelin.connection import Connection
+from capelin.errors import InvalidJobId
 from capelin.ids import JobId, new_uid
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Call, Home, Layout, Loan, NewJob, Sealed, Submitted
@@ -106,10 +107,11 @@ def homes_held(layout: Layout, sealed: Sequence[Sealed]) -> list[Home]:
 async def _call_in(connection: Connection, shard: ShardKeys, layout: Layout) -> Sealed:
     """Ask about the loans of a shard, and strike off those that are over."""
     lent = await connection.run(lua.loans(shard, limit=_LOANS_AT_ONCE))
-    replies = await _run(connection, [_question(shard, layout, loan) for loan in lent])
-    over = [
+    homes = [(loan, job) for loan in lent if (job := _borrower(loan)) is not None]
+    replies = await _run(connection, [_question(shard, layout, loan, job) for loan, job in homes])
+    over = [loan for loan in lent if _borrower(loan) is None] + [
         loan
-        for loan, reply in zip(lent, replies, strict=True)
+        for (loan, _), reply in zip(homes, replies, strict=True)
         if reply is not None and reply[0][0] is Submitted.FREE
     ]
     if over:
@@ -117,9 +119,18 @@ async def _call_in(connection: Connection, shard: ShardKeys, layout: Layout) -> 
     return await connection.run(lua.seal(shard, layout=layout.version))
 
 
-def _question(home: ShardKeys, layout: Layout, loan: Loan) -> Call[list[tuple[Submitted, str]] | None]:
+def _borrower(loan: Loan) -> JobId | None:
+    """Return the job that a key was lent to; None for what is no loan, since something else wrote it."""
+    try:
+        return JobId.parse(loan.loan.rpartition("#")[0])
+    except InvalidJobId:
+        return None
+
+
+def _question(
+    home: ShardKeys, layout: Layout, loan: Loan, job: JobId
+) -> Call[list[tuple[Submitted, str]] | None]:
     """Ask the shard of a job that a key was lent to whether the key is free there."""
-    job = JobId.parse(loan.loan.rpartition("#")[0])
     task, _, key = loan.key.partition(":")
     row = NewJob(new_uid(), task, unique_key=key, extra=f'{{"past":"{loan.loan}"}}')
     return lua.enqueue(

@@ -18,6 +18,7 @@ from capelin.errors import RedisRefused, ScheduleExists
 from capelin.ids import JobId
 from capelin.keys import Keys
 from capelin.lua import Submitted
+from capelin.lua.replies import text, whole
 from capelin.records import opened, read_arguments
 from capelin.sealing import NO_SEAL, Seal
 from capelin.settings import Settings
@@ -259,12 +260,12 @@ class ScheduleBook:
         owner, epoch, expires = await self._connection.command(
             "HMGET", self._keys.schedules_lease, "owner", "epoch", "expires"
         )
-        left = (int(expires or 0) - await self.now()) / 1000
+        left = (whole(expires) - await self.now()) / 1000
         leads = bool(owner) and left > 0
         return LeaderInfo(
-            worker=owner.decode(errors="replace") if leads else None,
+            worker=text(owner) if leads else None,
             lease_seconds=left if leads else None,
-            epoch=int(epoch or 0),
+            epoch=whole(epoch),
         )
 
     async def now(self) -> int:
@@ -355,4 +356,7 @@ def _at(moment: int) -> datetime:
 
 
 def _maybe(moment: int | None) -> datetime | None:
-    return None if moment is None else _at(moment)
+    try:
+        return None if moment is None else _at(moment)
+    except OverflowError:
+        return None

@@ -14,7 +14,7 @@ from capelin.connection import Connection
 from capelin.errors import CapelinError, ScheduleExists, ScheduleNotFound
 from capelin.keys import Keys
 from capelin.lua import FIRST_LAYOUT
-from capelin.lua.replies import ScheduleVerdict, text
+from capelin.lua.replies import ScheduleVerdict, text, whole
 from capelin.lua.scheduling import (
     Changed,
     NewSchedule,
@@ -207,7 +207,7 @@ class Timetable:
             name: _entry(name, text, *(values.get(name) for values in found))
             for name, text in _pairs(items).items()
         }
-        return int(version or 0), dict(sorted(entries.items()))
+        return whole(version), dict(sorted(entries.items()))
 
     async def get(self, name: str) -> Entry:
         """Return one schedule.
@@ -337,10 +337,10 @@ def _entry(name: str, item: bytes, *values: bytes | None) -> Entry:
         revision=_whole(raw.get("rev")) or 0,
         since=_whole(raw.get("since")) or 0,
         retired=_whole(raw.get("retired")),
-        paused=None if paused is None else int(paused),
+        paused=None if paused is None else whole(paused),
         state=ScheduleState.from_json(state),
         intent=_intent(intent),
-        beat=None if beat is None else int(beat),
+        beat=whole(beat) or None,
     )
 
 

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from capelin._queues import Queues
+from capelin.admin.torn import all_named, named
 from capelin.connection import Connection, connect
-from capelin.errors import CapelinError, InvalidName, RedisRefused, UnsupportedSchema
+from capelin.errors import CapelinError, InvalidName, RedisRefused, TornKey, UnsupportedSchema
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import LAYOUT_FIELDS, Call, Layout
 from capelin.lua.looking import Survey, survey
@@ -25,7 +26,9 @@ CALLS_AT_ONCE = 200
 class NotThere(CapelinError, LookupError):
     """What was named does not exist in this Redis, under this prefix."""
 
-    def __init__(self, *, what: str, name: str, known: Iterable[str] = ()) -> None:
+    def __init__(
+        self, *, what: str, name: str, known: Iterable[str] = (), unread: Iterable[str] = ()
+    ) -> None:
         self.what, self.name, self.known = what, name, sorted(known)
         near = difflib.get_close_matches(name, self.known, n=1)
         if near:
@@ -34,7 +37,8 @@ class NotThere(CapelinError, LookupError):
             hint = f"there are: {', '.join(self.known[:5])}{', …' if len(self.known) > 5 else ''}"  # noqa: PLR2004
         else:
             hint = f"there is no {what} at all; are --redis and --prefix right?"
-        super().__init__(f"no {what} {name!r}; {hint}")
+        not_read = "".join(f"; not read: {why}" for why in unread)
+        super().__init__(f"no {what} {name!r}; {hint}{not_read}")
 
 
 class Access:
@@ -57,7 +61,7 @@ class Access:
         Raises:
             Unreachable, RedisRefused: The first that failed.
         """
-        return _sound(await self._run(calls))
+        return _sound(await self._replies(self.connection.run_many, calls))
 
     async def ask_each(self, calls: Sequence[Call[T]]) -> list[T | RedisRefused]:
         """Run calls as ``ask`` does; one that Redis refuses says so in its own place, and stops no other.
@@ -65,13 +69,7 @@ class Access:
         Raises:
             Unreachable: Redis could not be asked.
         """
-        return _sound(await self._run(calls), but=(RedisRefused,))
-
-    async def _run(self, calls: Sequence[Call[T]]) -> list[Any]:
-        replies: list[Any] = []
-        for begin in range(0, len(calls), CALLS_AT_ONCE):
-            replies += await self.connection.run_many(calls[begin : begin + CALLS_AT_ONCE])
-        return replies
+        return _sound(await self._replies(self.connection.run_many, calls), but=(RedisRefused,))
 
     async def commands(self, commands: Sequence[tuple[str | bytes | int | float, ...]]) -> list[Any]:
         """Run plain commands, some hundred at a time.
@@ -79,22 +77,22 @@ class Access:
         Raises:
             Unreachable, RedisRefused: The first that failed.
         """
-        replies: list[Any] = []
-        for begin in range(0, len(commands), CALLS_AT_ONCE):
-            replies += _sound(await self.connection.commands(commands[begin : begin + CALLS_AT_ONCE]))
-        return replies
+        return _sound(await self._replies(self.connection.commands, commands))
 
-    async def counts(self, commands: Sequence[tuple[str | bytes | int | float, ...]]) -> list[int]:
-        """Run plain commands that count; what cannot be counted, since something else lies there, counts 0.
+    async def each_command(
+        self, commands: Sequence[tuple[str | bytes | int | float, ...]], torn: dict[str, str]
+    ) -> list[Any]:
+        """Run plain commands; None for what cannot be read, since something else lies there.
+
+        Args:
+            commands: The commands.
+            torn: Takes what is wrong, by the key.
 
         Raises:
-            Unreachable: Redis could not be asked.
+            Unreachable, RedisRefused: The first that failed otherwise.
         """
-        replies: list[Any] = []
-        for begin in range(0, len(commands), CALLS_AT_ONCE):
-            replies += await self.connection.commands(commands[begin : begin + CALLS_AT_ONCE])
-        counted = _sound(replies, but=(RedisRefused,))
-        return [0 if isinstance(reply, RedisRefused) else int(reply) for reply in counted]
+        replies = _sound(await self._replies(self.connection.commands, commands), but=(TornKey,))
+        return [without_torn(reply, torn) for reply in replies]
 
     async def clock(self) -> int:
         """Redis's clock, ms."""
@@ -114,8 +112,9 @@ class Access:
             NotThere: There is no queue of that name.
             UnsupportedSchema: A newer major version of capelin wrote it.
         """
+        [members] = await self.commands([("SMEMBERS", self.keys.queues)])
         names: list[str] = []
-        for name in sorted(map(text, await self.connection.command("SMEMBERS", self.keys.queues))):
+        for name in sorted(map(text, members)):
             try:
                 names.append(check_name("queue", name))
             except InvalidName as error:  # nobody can have used a queue of that name
@@ -131,7 +130,7 @@ class Access:
         layouts: dict[str, Layout] = {}
         for name, meta in zip(wanted, metas, strict=True):
             try:
-                layout = Layout.of(_sound_one(meta))
+                layout = self._layout(name, _sound_one(meta))
                 if layout is not None and layout.schema > SCHEMA:
                     raise UnsupportedSchema(queue=name, found=layout.schema, supported=SCHEMA)
             except CapelinError as error:
@@ -143,6 +142,13 @@ class Access:
                 layouts[name] = layout
         return layouts
 
+    def _layout(self, queue: str, fields: Sequence[bytes | None]) -> Layout | None:
+        try:
+            return Layout.of(fields)
+        except ValueError as error:
+            why = f"holds a layout that makes no sense ({error})"
+            raise TornKey(key=self.keys.queue_meta(queue), why=why) from None
+
     async def layouts(
         self, queue: str | None = None, *, broken: dict[str, Exception] | None = None
     ) -> Mapping[str, int]:
@@ -153,9 +159,11 @@ class Access:
         found = await self.read_layouts(queue, broken=broken)
         return {name: layout.reach for name, layout in found.items()}
 
-    async def shards(self, queue: str | None = None) -> list[ShardKeys]:
-        """Return every shard, or those of one queue; the errors are those of ``layouts``."""
-        layouts = await self.layouts(queue)
+    async def shards(
+        self, queue: str | None = None, *, broken: dict[str, Exception] | None = None
+    ) -> list[ShardKeys]:
+        """Return every shard, or those of one queue; arguments and errors as ``read_layouts``."""
+        layouts = await self.layouts(queue, broken=broken)
         return [self.keys.shard(name, shard) for name, shards in layouts.items() for shard in range(shards)]
 
     async def surveys(self, queue: str | None = None) -> dict[ShardKeys, Survey]:
@@ -163,15 +171,17 @@ class Access:
         shards = await self.shards(queue)
         return dict(zip(shards, await self.ask([survey(shard) for shard in shards]), strict=True))
 
-    async def readable_surveys(self) -> tuple[dict[ShardKeys, Survey], Mapping[str, Exception]]:
+    async def readable_surveys(
+        self, queue: str | None = None
+    ) -> tuple[dict[ShardKeys, Survey], Mapping[str, Exception]]:
         """Return how each shard stands that can be read, and by name the queues and shards that cannot.
 
         Raises:
-            Unreachable, RedisRefused: Nothing can be read.
+            NotThere: There is no queue of that name.
+            Unreachable, RedisRefused: Nothing can be read, and not since all of it is torn.
         """
         broken: dict[str, Exception] = {}
-        layouts = await self.layouts(broken=broken)
-        shards = [self.keys.shard(name, shard) for name, count in layouts.items() for shard in range(count)]
+        shards = await self.shards(queue, broken=broken)
         replies = await self._replies(self.connection.run_many, [survey(shard) for shard in shards])
         found: dict[ShardKeys, Survey] = {}
         for shard, reply in zip(shards, replies, strict=True):
@@ -179,17 +189,19 @@ class Access:
                 broken[str(shard)] = reply
             else:
                 found[shard] = reply
-        if broken and not found:
-            raise next(iter(broken.values()))
+        if not found:
+            for error in broken.values():
+                if not isinstance(error, (TornKey, InvalidName)):
+                    raise error
         return found, broken
 
     async def _replies(
         self, run: Callable[[Sequence[Any]], Awaitable[list[Any]]], asked: Sequence[Any]
     ) -> list[Any]:
-        """Return the reply to each, errors among them, some hundred at a time."""
+        """Return the reply to each, errors among them, some hundred at a time; torn keys are named."""
         replies: list[Any] = []
         for begin in range(0, len(asked), CALLS_AT_ONCE):
-            replies += await run(asked[begin : begin + CALLS_AT_ONCE])
+            replies += await all_named(self.connection, await run(asked[begin : begin + CALLS_AT_ONCE]))
         return replies
 
 
@@ -204,6 +216,7 @@ async def open_access(url: str, *, prefix: str, settings: Settings) -> AsyncGene
 
     Raises:
         InvalidURL, InvalidName: What was given is not allowed.
+        TornKey: Instead of the ``RedisRefused`` that leaves the block, if a torn key is the cause.
 
     Example:
         async with open_access("redis://localhost", prefix="capelin", settings=Settings()) as access:
@@ -213,8 +226,20 @@ async def open_access(url: str, *, prefix: str, settings: Settings) -> AsyncGene
     connection = connect(url, socket_timeout=settings.socket_timeout)
     try:
         yield Access(connection, Keys(prefix), settings)
+    except RedisRefused as error:
+        if (told := await named(connection, error)) is error:
+            raise
+        raise told from error
     finally:
         await connection.close()
+
+
+def without_torn(reply: T | TornKey, torn: dict[str, str]) -> T | None:
+    """Return a reply; None for what is torn, which is noted by its key."""
+    if isinstance(reply, TornKey):
+        torn[reply.key] = str(reply)
+        return None
+    return reply
 
 
 def _sound_one(reply: Any) -> Any:

@@ -1,18 +1,18 @@
 """The DLQ: list it, replay from it, purge it."""
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
 from capelin import lua
 from capelin.admin.access import Access
-from capelin.admin.jobs import SCANNED_AT_MOST, find, read_jobs
+from capelin.admin.jobs import NOTHING_TORN, SCANNED_AT_MOST, find, read_jobs
 from capelin.admin.lanes import oldest_first
 from capelin.admin.repairing import Repaired, repair_all, retry_jobs
 from capelin.admin.selecting import Selection, Sighting, named
 from capelin.admin.walking import Walk
-from capelin.errors import JobConflict, JobNotFound
+from capelin.errors import InvalidJobId, InvalidName, JobConflict, JobNotFound
 from capelin.ids import JobId
 from capelin.keys import ShardKeys
 from capelin.lua import DeadRow
@@ -56,12 +56,14 @@ class DeadList(NamedTuple):
         total: How many there are in these DLQs, of any task.
         scanned: How many entries were looked at.
         cursor: Where to go on; None when there is nothing more.
+        torn: What is wrong with places that cannot be read and are left out, by their keys.
     """
 
     jobs: list[DeadJob]
     total: int
     scanned: int = 0
     cursor: str | None = None
+    torn: Mapping[str, str] = NOTHING_TORN
 
 
 async def list_dead(
@@ -74,11 +76,13 @@ async def list_dead(
 ) -> DeadList:
     """List a page of dead jobs, the newest first; the arguments and errors are those of ``list_jobs``."""
     chosen = _dead(wanted)
-    total = await _length(access, chosen.queue)
-    found, scanned, cursor = await find(access, chosen, limit=limit, after=after, scan=scan)
-    readable = [(seen.shard, seen.uid) for seen in found if seen.status is not None]
-    infos = {info.id: info for info in await read_jobs(access, readable)}
-    return DeadList([_known(seen, infos.get(seen.id)) for seen in found], total, scanned, cursor)
+    found = await find(access, chosen, limit=limit, after=after, scan=scan)
+    torn = found.torn
+    total = await _length(access, chosen.queue, torn)
+    readable = [(seen.shard, seen.uid) for seen in found.jobs if seen.status is not None]
+    infos = {info.id: info for info in await read_jobs(access, readable, torn)}
+    jobs = [_known(seen, infos.get(seen.id)) for seen in found.jobs]
+    return DeadList(jobs, total, found.scanned, found.cursor, torn)
 
 
 async def named_dead(access: Access, ids: Sequence[str]) -> list[DeadJob]:
@@ -111,7 +115,11 @@ async def named_dead(access: Access, ids: Sequence[str]) -> list[DeadJob]:
 
 
 async def dead_batches(
-    access: Access, wanted: Selection | None = None, *, until: int | None = None
+    access: Access,
+    wanted: Selection | None = None,
+    *,
+    until: int | None = None,
+    torn: dict[str, str] | None = None,
 ) -> AsyncGenerator[list[DeadJob]]:
     """Give all dead jobs that are meant, the oldest first, some at a time.
 
@@ -119,6 +127,7 @@ async def dead_batches(
         access: Where.
         wanted: Which; all if it is not given.
         until: Those are left out that died after this moment, ms; now if it is not given.
+        torn: Takes what is wrong with DLQs that cannot be read, by their keys.
 
     Raises:
         NotThere: There is no queue of that name.
@@ -127,7 +136,8 @@ async def dead_batches(
     chosen = _dead(wanted)
     now = await access.clock()
     last = now if until is None else until
-    lanes = oldest_first(await access.shards(chosen.queue))
+    broken: dict[str, Exception] = {}
+    lanes = oldest_first(await access.shards(chosen.queue, broken=broken))
     walk = Walk(access, lanes, now=now, errors=chosen.error is not None, about=_BATCH * 10)
     batch: list[DeadJob] = []
     async for seen in walk.run():
@@ -138,16 +148,24 @@ async def dead_batches(
         if len(batch) == _BATCH:
             yield batch
             batch = []
+    if torn is not None:
+        torn |= walk.torn | {name: str(error) for name, error in broken.items()}
     if batch:
         yield batch
 
 
-async def count_dead(access: Access, wanted: Selection | None = None, *, until: int | None = None) -> int:
+async def count_dead(
+    access: Access,
+    wanted: Selection | None = None,
+    *,
+    until: int | None = None,
+    torn: dict[str, str] | None = None,
+) -> int:
     """Count the jobs that ``dead_batches`` gives; without looking at each, where that is possible."""
     chosen = _dead(wanted)
     if chosen.narrow:
-        return sum([len(batch) async for batch in dead_batches(access, chosen, until=until)])
-    return await _length(access, chosen.queue)
+        return sum([len(batch) async for batch in dead_batches(access, chosen, until=until, torn=torn)])
+    return await _length(access, chosen.queue, {} if torn is None else torn)
 
 
 async def replay(access: Access, jobs: Iterable[DeadJob]) -> Repaired:
@@ -197,8 +215,12 @@ def _dead(wanted: Selection | None) -> Selection:
     return replace(wanted or Selection(), statuses=_DEAD)
 
 
-async def _length(access: Access, queue: str | None) -> int:
-    return sum(await access.counts([("XLEN", shard.dlq) for shard in await access.shards(queue)]))
+async def _length(access: Access, queue: str | None, torn: dict[str, str]) -> int:
+    broken: dict[str, Exception] = {}
+    shards = await access.shards(queue, broken=broken)
+    torn |= {name: str(error) for name, error in broken.items()}
+    lengths = await access.each_command([("XLEN", shard.dlq) for shard in shards], torn)
+    return sum(length or 0 for length in lengths)
 
 
 def _known(seen: Sighting, info: JobInfo | None) -> DeadJob:
@@ -224,4 +246,8 @@ def _shard(access: Access, job: DeadJob) -> ShardKeys:
 
 
 def _has_uid(job: DeadJob) -> bool:
+    try:
+        JobId.parse(job.id)
+    except (InvalidJobId, InvalidName):
+        return False
     return not job.id.endswith(".?")

@@ -72,6 +72,9 @@ async def drain_queue(
     while True:
         left = await _left(access, queue, began)
         [standing] = await list_queues(access, queue)
+        if standing.torn:
+            shard, why = next(iter(standing.torn.items()))
+            raise CannotDrain(f"what waits in shard {shard} cannot be read: {why}")
         if not (standing.waiting or standing.running):
             left = 0  # entries whose jobs have left by another door
         so_far = Drained(queue=standing, left=left, seconds=loop.time() - begin)

@@ -1,6 +1,5 @@
 """Workers: who is in the fleet, what each runs and owns, and who died with jobs that are not back yet."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +8,7 @@ from enum import StrEnum
 from capelin.admin.access import Access
 from capelin.keys import ShardKeys
 from capelin.lua.looking import Survey
-from capelin.lua.replies import text
+from capelin.lua.replies import text, whole
 from capelin.records import moment
 from capelin.schedule_book import ScheduleBook
 from capelin.workers.fleet import Member, read_members
@@ -78,30 +77,33 @@ async def read_fleet(access: Access) -> Mapping[str, tuple[Member, int]]:
     flat, expiries = await access.commands(
         [("HGETALL", access.keys.fleet_members), ("ZRANGE", access.keys.fleet_expiry, 0, -1, "WITHSCORES")]
     )
-    until = {text(name): _moment(score) for name, score in zip(expiries[::2], expiries[1::2], strict=True)}
+    until = {text(name): whole(score) for name, score in zip(expiries[::2], expiries[1::2], strict=True)}
     return {name: (member, until.get(name, 0)) for name, member in read_members(flat).items()}
-
-
-def _moment(score: bytes) -> int:
-    """A moment of a set, ms; one that is none is long ago."""
-    until = float(score)
-    return int(until) if math.isfinite(until) else 0
 
 
 async def read_pulses(access: Access, workers: Sequence[str]) -> Mapping[str, Pulse]:
     """Return how those of these workers are that say it."""
-    raw = await access.commands([("GET", access.keys.fleet_pulse(worker)) for worker in workers])
-    pulses = {worker: Pulse.from_json(text) for worker, text in zip(workers, raw, strict=True)}
+    asked = [("GET", access.keys.fleet_pulse(worker)) for worker in workers]
+    raw = await access.each_command(asked, {})
+    pulses = {worker: Pulse.from_json(said) for worker, said in zip(workers, raw, strict=True)}
     return {worker: pulse for worker, pulse in pulses.items() if pulse is not None}
 
 
-async def list_workers(access: Access) -> list[WorkerStanding]:
+async def list_workers(access: Access, *, torn: dict[str, str] | None = None) -> list[WorkerStanding]:
     """Return every member of the fleet, and whoever else has jobs in flight.
+
+    Args:
+        access: Where.
+        torn: Takes what is wrong with queues and shards that cannot be read, by name: what runs and who owns
+            what is not known there.
 
     Raises:
         Unreachable, RedisRefused: Redis could not be asked.
     """
-    return await worker_standings(access, await access.surveys())
+    surveys, broken = await access.readable_surveys()
+    if torn is not None:
+        torn |= {name: str(error) for name, error in broken.items()}
+    return await worker_standings(access, surveys)
 
 
 async def worker_standings(access: Access, surveys: Mapping[ShardKeys, Survey]) -> list[WorkerStanding]:
@@ -165,10 +167,11 @@ async def _with_stakes(
 ) -> set[str]:
     """Return those of these workers whose stakes hold where they have jobs running."""
     shards = [shard for shard, found in surveys.items() if not found.running.keys().isdisjoint(workers)]
-    replies = await access.commands([("ZRANGE", shard.stakes, 0, -1, "WITHSCORES") for shard in shards])
+    asked = [("ZRANGE", shard.stakes, 0, -1, "WITHSCORES") for shard in shards]
+    replies = await access.each_command(asked, {})
     return {
         text(name)
         for shard, flat in zip(shards, replies, strict=True)
-        for name, until in zip(flat[::2], flat[1::2], strict=True)
+        for name, until in zip((flat or ())[::2], (flat or ())[1::2], strict=True)
         if float(until) > surveys[shard].now
     }.intersection(workers)

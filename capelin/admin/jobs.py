@@ -1,7 +1,8 @@
 """Jobs: list them, look at one, cancel it, run it again."""
 
 import contextlib
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from capelin import inbox, lua
@@ -11,7 +12,7 @@ from capelin.admin.repairing import check_cancelled, check_replayed
 from capelin.admin.selecting import Selection, Sighting
 from capelin.admin.walking import start_walk
 from capelin.durations import milliseconds
-from capelin.errors import InvalidOption, JobNotFound, RedisRefused, Unreachable
+from capelin.errors import InvalidOption, JobNotFound, RedisRefused, TornKey, Unreachable
 from capelin.ids import JobId
 from capelin.keys import ShardKeys
 from capelin.lua import CancelVerdict, Replayed
@@ -22,6 +23,9 @@ SCANNED_AT_MOST = 10_000
 """Entries that a listing looks at before it says where to go on."""
 
 
+NOTHING_TORN: Mapping[str, str] = MappingProxyType({})
+
+
 class JobList(NamedTuple):
     """A page of jobs.
 
@@ -29,11 +33,13 @@ class JobList(NamedTuple):
         jobs: What is nearest to now first: what happened last, what is due next.
         scanned: How many entries were looked at.
         cursor: Where to go on; None when there is nothing more.
+        torn: What is wrong with places that cannot be read and are left out, by their keys.
     """
 
     jobs: list[JobInfo]
     scanned: int = 0
     cursor: str | None = None
+    torn: Mapping[str, str] = NOTHING_TORN
 
     @property
     def more(self) -> bool:
@@ -68,14 +74,22 @@ async def list_jobs(
         while page.cursor:
             page = await list_jobs(access, Selection(queue="emails", error="Timeout*"), after=page.cursor)
     """
-    found, scanned, cursor = await find(access, wanted or Selection(), limit=limit, after=after, scan=scan)
-    return JobList(await read_jobs(access, ((one.shard, one.uid) for one in found)), scanned, cursor)
+    found = await find(access, wanted or Selection(), limit=limit, after=after, scan=scan)
+    jobs = await read_jobs(access, ((one.shard, one.uid) for one in found.jobs), found.torn)
+    return JobList(jobs, found.scanned, found.cursor, found.torn)
 
 
-async def find(
-    access: Access, wanted: Selection, *, limit: int, after: str | None, scan: int
-) -> tuple[list[Sighting], int, str | None]:
-    """Return a page of sightings, how many entries were looked at, and where to go on; see ``list_jobs``."""
+class Found(NamedTuple):
+    """A page of sightings; see ``JobList``."""
+
+    jobs: list[Sighting]
+    scanned: int
+    cursor: str | None
+    torn: dict[str, str]
+
+
+async def find(access: Access, wanted: Selection, *, limit: int, after: str | None, scan: int) -> Found:
+    """Return a page of sightings; see ``list_jobs``."""
     if not 1 <= limit <= MOST:
         raise InvalidOption(option="limit", value=limit, why=f"a listing has from 1 to {MOST} jobs")
     walk = await start_walk(
@@ -92,7 +106,8 @@ async def find(
             found[f"{seen.id} {seen.at}" if seen.status is None else seen.id] = seen
         if len(found) >= limit:
             break
-    return list(found.values()), walk.seen, None if walk.cursor is None else str(walk.cursor)
+    cursor = None if walk.cursor is None else str(walk.cursor)
+    return Found(list(found.values()), walk.seen, cursor, walk.torn)
 
 
 async def each_page(
@@ -108,13 +123,17 @@ async def each_page(
         left, after = None if left is None else left - len(page.jobs), page.cursor
 
 
-async def read_jobs(access: Access, places: Iterable[tuple[ShardKeys, str]]) -> list[JobInfo]:
-    """Read records without their failures; those that are gone meanwhile are left out."""
+async def read_jobs(
+    access: Access, places: Iterable[tuple[ShardKeys, str]], torn: dict[str, str]
+) -> list[JobInfo]:
+    """Read records without their failures. Those that are gone are left out, those that are torn noted."""
     wanted = list(places)
-    records = await access.commands([("HGETALL", shard.job(uid)) for shard, uid in wanted])
+    records = await access.each_command([("HGETALL", shard.job(uid)) for shard, uid in wanted], torn)
     seal = access.settings.seal
     infos = (
-        read_info(shard, uid, record, seal=seal) for (shard, uid), record in zip(wanted, records, strict=True)
+        read_info(shard, uid, record, seal=seal)
+        for (shard, uid), record in zip(wanted, records, strict=True)
+        if record is not None
     )
     return [info for info in infos if info is not None]
 
@@ -133,6 +152,8 @@ async def read_job(access: Access, job_id: str) -> JobInfo:
         [("HGETALL", shard.job(place.uid)), ("LRANGE", shard.failures(place.uid), 0, -1)]
     )
     info = read_info(shard, place.uid, record, failures, seal=access.settings.seal)
+    if info is None and record:
+        raise TornKey(key=shard.job(place.uid), why="holds no record of a job")
     if info is None:
         raise JobNotFound(job_id=job_id)
     return info
@@ -157,7 +178,7 @@ async def cancel_job(access: Access, job_id: str) -> CancelVerdict:
         resend_window=milliseconds(access.settings.resend_window),
         default_retention=milliseconds(access.settings.retention),
     )
-    verdict, detail = await access.connection.run(call)
+    [(verdict, detail)] = await access.ask([call])
     check_cancelled(job_id, verdict, detail)
     if verdict is CancelVerdict.FLAGGED:
         # The message only hurries what the worker's next renewal tells it.

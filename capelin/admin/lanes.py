@@ -54,7 +54,7 @@ class Lane:
 
     def distance(self, at: str) -> float:
         """Return how far an entry is away; never less than that of one that is read before it."""
-        value = float(at.partition("-")[0])
+        value = float(at.partition("-")[0] if self.streams else at)
         return max(0.0, value - self.zero if self.up else self.zero - value)
 
     def row(self, begin: str = "", beyond: str = "") -> LaneRow:

@@ -42,10 +42,12 @@ async def find_worker(access: Access, name: str) -> WorkerStanding:
         NotThere: There is none, or more than one.
         Unreachable, RedisRefused: Redis could not be asked.
     """
-    there = [one for one in await list_workers(access) if one.state is not WorkerState.GONE]
+    torn: dict[str, str] = {}
+    there = [one for one in await list_workers(access, torn=torn) if one.state is not WorkerState.GONE]
     matching = [one for one in there if one.id == name] or [one for one in there if one.id.startswith(name)]
     if len(matching) != 1:
-        raise NotThere(what="live worker", name=name, known=[one.id for one in matching or there])
+        known = [one.id for one in matching or there]
+        raise NotThere(what="live worker", name=name, known=known, unread=torn.values())
     return matching[0]
 
 

@@ -58,9 +58,10 @@ async def read_overview(access: Access) -> Overview:
     surveys, broken = await access.readable_surveys()
     workers = await worker_standings(access, surveys)
     serving = {worker.id: worker.queues for worker in workers if worker.alive}
+    of_shards = {name: error for name, error in broken.items() if ":" in name}
     return Overview(
         now=await access.clock(),
-        queues=tuple(queue_standings(surveys, layouts, serving)),
+        queues=tuple(queue_standings(surveys, layouts, serving, of_shards)),
         shards=tuple(shard_standings(surveys)),
         workers=tuple(workers),
         broken={name: str(error) for name, error in broken.items()},

@@ -1,5 +1,6 @@
 """Schedules: the book of a namespace, adding one by its task's name alone, and who leads."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,7 @@ from capelin.admin.fleet import read_fleet
 from capelin.calls import request_fields
 from capelin.codec import encode_plain
 from capelin.durations import Duration
-from capelin.errors import ScheduleExists
+from capelin.errors import ScheduleExists, ScheduleNotFound
 from capelin.lua.replies import ScheduleVerdict
 from capelin.names import check_name
 from capelin.options import CallArguments, CallOptions, TaskOptions
@@ -119,8 +120,11 @@ async def add_schedule(
     made = schedule_of(name, timing_of(when, timezone), request, SchedulePolicy(**policy), _nothing_known)
     book = schedule_book(access)
     check_request_size(request, book.max_payload_bytes)
-    change = await book.timetable.put(app, made.sealed(book.seal))
+    # All that is to be told afterwards is read before, too: what cannot be read stops this before it begins.
     alive = await _alive(access)
+    with contextlib.suppress(ScheduleNotFound):
+        await book.info(name)
+    change = await book.timetable.put(app, made.sealed(book.seal))
     able = (member.id for member in alive if request.queue in member.queues and request.task in member.tasks)
     return ScheduleAdded(change=change, schedule=await book.info(name), workers=tuple(able))
 

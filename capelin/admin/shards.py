@@ -1,7 +1,7 @@
 """Shards: who owns each, and what is in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from capelin.admin.access import Access
@@ -27,32 +27,51 @@ class ShardStanding:
         dead: Jobs in the DLQ.
         finished: Records of jobs that ended otherwise.
         paused: Since when nothing is taken from it, or None.
+        torn: Why it cannot be read, for one that cannot: nothing else is known of it then.
     """
 
     queue: str
     shard: int
-    owner: str | None
-    lease_seconds: float | None
-    epoch: int
-    waiting: int
-    running: Mapping[str, int]
-    scheduled: int
-    followers: int
-    next_due: datetime | None
-    parked: Mapping[str, int]
-    dead: int
-    finished: int
-    paused: datetime | None
+    owner: str | None = None
+    lease_seconds: float | None = None
+    epoch: int = 0
+    waiting: int = 0
+    running: Mapping[str, int] = field(default_factory=dict[str, int])
+    scheduled: int = 0
+    followers: int = 0
+    next_due: datetime | None = None
+    parked: Mapping[str, int] = field(default_factory=dict[str, int])
+    dead: int = 0
+    finished: int = 0
+    paused: datetime | None = None
+    torn: str | None = None
 
 
-async def list_shards(access: Access, queue: str | None = None) -> list[ShardStanding]:
+async def list_shards(
+    access: Access, queue: str | None = None, *, torn: dict[str, str] | None = None
+) -> list[ShardStanding]:
     """Return every shard's standing; only those of one queue if it is named.
+
+    Args:
+        access: Where.
+        queue: Only its shards.
+        torn: Takes what is wrong with queues and shards that cannot be read, by name. Such a shard is
+            listed, too; the shards of such a queue are not known.
 
     Raises:
         NotThere: There is no queue of that name.
         Unreachable, RedisRefused: Redis could not be asked.
     """
-    return shard_standings(await access.surveys(queue))
+    surveys, broken = await access.readable_surveys(queue)
+    why = {name: str(error) for name, error in broken.items()}
+    if torn is not None:
+        torn |= why
+    unreadable = [
+        ShardStanding(queue=name, shard=int(number), torn=error)
+        for (name, _, number), error in ((each.partition(":"), error) for each, error in why.items())
+        if number
+    ]
+    return sorted([*shard_standings(surveys), *unreadable], key=lambda one: (one.queue, one.shard))
 
 
 def shard_standings(surveys: Mapping[ShardKeys, Survey]) -> list[ShardStanding]:

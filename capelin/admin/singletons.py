@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from capelin.admin.access import Access, NotThere
 from capelin.keys import Keys
-from capelin.lua.replies import text
+from capelin.lua.replies import text, whole
 from capelin.records import moment
 
 INTERVALS = 2
@@ -80,7 +80,7 @@ async def list_singletons(access: Access) -> list[SingletonInfo]:
     Raises:
         Unreachable, RedisRefused: Redis could not be asked.
     """
-    flat = await access.connection.command("HGETALL", access.keys.singletons)
+    [flat] = await access.commands([("HGETALL", access.keys.singletons)])
     definitions = dict(zip(map(text, flat[::2]), flat[1::2], strict=True))
     names = sorted(definitions)
     replies = await access.commands([one for name in names for one in _questions(access.keys, name)])
@@ -120,10 +120,10 @@ def _info(name: str, definition: bytes, replies: list[Any], now: int) -> Singlet
     (owner, epoch, expires), values, size, aside = replies
     known = dict(zip(_FIELDS, values, strict=True))
     declared = _read(definition)
-    interval = int(declared.get("interval_ms") or _MINUTE)
-    registered = declared.get("registered")
-    last = int(known["beat"] or registered or now)
-    left = int(expires or 0) - now
+    interval = _number(declared.get("interval_ms")) or _MINUTE
+    registered = _number(declared.get("registered")) or None
+    last = whole(known["beat"]) or registered or now
+    left = whole(expires) - now
     held = bool(owner) and left > 0
     due_by = last + INTERVALS * interval
     return SingletonInfo(
@@ -133,19 +133,23 @@ def _info(name: str, definition: bytes, replies: list[Any], now: int) -> Singlet
         healthy=now <= due_by,
         due_by=cast(datetime, moment(due_by)),
         holder=text(owner) if held else None,
-        epoch=int(epoch or 0),
+        epoch=whole(epoch),
         lease_seconds=left / 1000 if held else None,
         since=moment(known["since"]),
         beat=moment(known["beat"]),
         saved=moment(known["saved"]),
         registered=moment(registered),
-        runs=int(known["runs"] or 0),
-        failures=int(known["failures"] or 0),
+        runs=whole(known["runs"]),
+        failures=whole(known["failures"]),
         failed=moment(known["failed"]),
         last_error=text(known["last_error"]) or None,
         state_bytes=int(size) or None,
         set_aside=bool(aside),
     )
+
+
+def _number(value: object) -> int:
+    return whole(value) if isinstance(value, int | float) else 0
 
 
 def _read(definition: bytes) -> dict[str, Any]:

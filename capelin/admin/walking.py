@@ -5,16 +5,18 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
-from capelin.admin.access import Access
+from capelin.admin.access import Access, without_torn
 from capelin.admin.lanes import Cursor, Lane, lanes_of
 from capelin.admin.selecting import Selection, Sighting
 from capelin.durations import milliseconds
+from capelin.errors import TornKey
 from capelin.ids import JobId
 from capelin.lua.looking import Browsed, LaneRow, browse
 from capelin.lua.replies import text
 from capelin.priority import STREAMS, Priority
 from capelin.records import JobError, JobStatus
 
+_STATUSES = frozenset(status.value for status in JobStatus)
 _MOST_A_CALL = 500
 _MOST_A_LANE = 250
 _LEAST_A_LANE = 4
@@ -53,6 +55,7 @@ class Walk:
     Attributes:
         seen: How many entries it has looked at.
         now: The moment from which distances count, ms.
+        torn: What is wrong with places that cannot be read, by their keys.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class Walk:
         self._heap: list[tuple[float, tuple[str, int, str, bool], _Reading]] = []
         self._last: tuple[Lane, Browsed] | None = None
         self.seen = 0
+        self.torn: dict[str, str] = {}
 
     async def run(self) -> AsyncGenerator[Sighting]:
         """Give the jobs one by one; what cannot be a job of the place in which it lies is left out.
@@ -91,6 +95,9 @@ class Walk:
             if reading.dry:
                 await self._read([one for one in self._readings if one.low], but=reading)
             self._push(reading)
+            if row.status is not None and row.status not in _STATUSES:
+                torn = TornKey(key=reading.lane.shard.job(row.uid), why="holds no record of a job")
+                self.torn[torn.key] = str(torn)
             if (found := sighted(reading.lane, row)) is not None:
                 yield found
 
@@ -123,7 +130,8 @@ class Walk:
         ]
         for batch, call, replies in zip(batches, calls, await self._access.ask(calls), strict=True):
             asked = int(call.args[0])
-            for reading, rows in zip(batch, replies, strict=True):
+            for reading, reply in zip(batch, replies, strict=True):
+                rows = without_torn(reply, self.torn) or []
                 dry = not reading.rows
                 reading.rows.extend(rows)
                 reading.over = len(rows) < asked
@@ -165,11 +173,14 @@ async def start_walk(
         InvalidOption: The cursor is of another listing.
         Unreachable, RedisRefused: Redis could not be asked.
     """
-    shards = await access.shards(wanted.queue)
+    broken: dict[str, Exception] = {}
+    torn: dict[str, str] = {}
+    shards = await access.shards(wanted.queue, broken=broken)
     now = await access.clock() if after is None else after.now
     parked: Sequence[Sequence[str]] = [()] * len(shards)
     if not wanted.statuses or JobStatus.PARKED in wanted.statuses:
-        parked = [_parked_tasks(keys) for keys in await access.commands([("HKEYS", s.meta) for s in shards])]
+        fields = await access.each_command([("HKEYS", shard.meta) for shard in shards], torn)
+        parked = [_parked_tasks(names or ()) for names in fields]
     lanes = lanes_of(
         shards,
         wanted.statuses,
@@ -178,7 +189,9 @@ async def start_walk(
         parked=parked,
     )
     errors = wanted.error is not None
-    return Walk(access, lanes, now=now, after=after, errors=errors, about=about, most=most)
+    walk = Walk(access, lanes, now=now, after=after, errors=errors, about=about, most=most)
+    walk.torn |= torn | {name: str(error) for name, error in broken.items()}
+    return walk
 
 
 def _parked_tasks(fields: Sequence[bytes]) -> list[str]:
@@ -248,7 +261,12 @@ def _since(lane: Lane, row: Browsed, status: JobStatus | None) -> int:
 
 
 async def matching(
-    access: Access, wanted: Selection, *, until: int | None = None, batch: int = 200
+    access: Access,
+    wanted: Selection,
+    *,
+    until: int | None = None,
+    batch: int = 200,
+    torn: dict[str, str] | None = None,
 ) -> AsyncGenerator[list[Sighting]]:
     """Give all jobs that are meant, some at a time, so that something can be done to them.
 
@@ -258,6 +276,7 @@ async def matching(
         until: Those are left out that got their status after this moment, ms; now if it is not given. So that
             a job to which something was done is not met again.
         batch: At most so many at a time.
+        torn: Takes what is wrong with places that cannot be read, by their keys.
 
     Raises:
         NotThere: There is no queue of that name.
@@ -272,17 +291,26 @@ async def matching(
         if len(found) == batch:
             yield found
             found = []
+    if torn is not None:
+        torn |= walk.torn
     if found:
         yield found
 
 
-async def count_matching(access: Access, wanted: Selection, *, until: int | None = None) -> int:
+async def count_matching(
+    access: Access, wanted: Selection, *, until: int | None = None, torn: dict[str, str] | None = None
+) -> int:
     """Count the jobs that ``matching`` gives."""
-    return sum([len(found) async for found in matching(access, wanted, until=until)])
+    return sum([len(found) async for found in matching(access, wanted, until=until, torn=torn)])
 
 
 async def until_none(
-    access: Access, wanted: Selection, *, until: int | None = None, batch: int = 200
+    access: Access,
+    wanted: Selection,
+    *,
+    until: int | None = None,
+    batch: int = 200,
+    torn: dict[str, str] | None = None,
 ) -> AsyncGenerator[list[Sighting]]:
     """Give all jobs that are meant as ``matching`` does, and again until a walk meets none that is new.
 
@@ -293,7 +321,7 @@ async def until_none(
     last = await access.clock() if until is None else until
     while True:
         new = 0
-        async for found in matching(access, wanted, until=last, batch=batch):
+        async for found in matching(access, wanted, until=last, batch=batch, torn=torn):
             fresh = [seen for seen in found if seen.id not in met]
             met.update(seen.id for seen in fresh)
             new += len(fresh)

@@ -3,7 +3,9 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
+
+from typing_extensions import Unpack
 
 from capelin.cli.times import read_span
 from capelin.errors import ConfigurationError, InvalidOption
@@ -51,18 +53,33 @@ def selection(
     )
 
 
-def choose(verb: str, ids: Sequence[str] | None, wanted: "Selection", *, every: bool = False) -> Chosen:
-    """Check that somebody said which jobs, and not in two ways.
+class Filters(TypedDict, total=False):
+    """Filters as they were typed; see ``selection``."""
+
+    queue: str | None
+    status: Sequence[str] | None
+    task: str | None
+    error: str | None
+    older_than: str | None
+    newer_than: str | None
+
+
+def choose(
+    verb: str, ids: Sequence[str] | None, *, every: bool = False, **filters: Unpack[Filters]
+) -> Chosen:
+    """Read which jobs somebody means, and check that it was said, and not in two ways.
 
     Args:
         verb: The command, for the message.
         ids: Ids of jobs.
-        wanted: The filters.
         every: Whether ``--all`` was given.
+        filters: As they were typed.
 
     Raises:
         ConfigurationError: Nothing was said, or two things that do not go together.
+        InvalidOption: A status or an age is none.
     """
+    wanted = selection(**filters)
     if not (ids or every or not wanted.everything):
         raise ConfigurationError(
             f"which jobs? capelin {verb} ID… | --task TASK | --queue QUEUE | --error PATTERN | --all"

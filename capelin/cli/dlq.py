@@ -51,7 +51,15 @@ def ls(
     from capelin.cli.asking import ask
     from capelin.cli.choosing import selection
     from capelin.cli.listing import DEFAULT, stream
-    from capelin.cli.printing import Column, print_json, print_note, print_rest, print_table, since
+    from capelin.cli.printing import (
+        Column,
+        print_json,
+        print_note,
+        print_rest,
+        print_table,
+        print_torn,
+        since,
+    )
 
     wanted = selection(queue=queue, task=task, error=error, older_than=older_than, newer_than=newer_than)
 
@@ -67,7 +75,14 @@ def ls(
 
     found, now = ask(redis, prefix, question)
     if as_json:
-        print_json({"jobs": found.jobs, "total": found.total, "scanned": found.scanned, "next": found.cursor})
+        document = {
+            "jobs": found.jobs,
+            "total": found.total,
+            "scanned": found.scanned,
+            "next": found.cursor,
+        }
+        print_json(document | ({"torn": found.torn} if found.torn else {}))
+        print_torn(found.torn)
         return
     if found.jobs:
         columns = [Column("ID", whole=True), Column("TASK"), Column("DIED", right=True), Column("WHY")]
@@ -77,6 +92,7 @@ def ls(
     print_rest(found.scanned, found.cursor, narrow=wanted.narrow)
     if found.cursor is not None and not wanted.narrow:
         print_note(f"There are {found.total:,} in all.")
+    print_torn(found.torn)
 
 
 @dlq.command("show")
@@ -117,16 +133,24 @@ def replay(
     What dies meanwhile is left for the next time.
     """
     from capelin.admin import replay as replay_dead
-    from capelin.cli.choosing import choose, selection
+    from capelin.cli.choosing import choose
     from capelin.cli.repairs import Manner, Work, carry_out
 
-    wanted = selection(queue=queue, task=task, error=error, older_than=older_than, newer_than=newer_than)
-    chosen = choose("dlq replay", job_ids, wanted, every=every)
+    chosen = choose(
+        "dlq replay",
+        job_ids,
+        every=every,
+        queue=queue,
+        task=task,
+        error=error,
+        older_than=older_than,
+        newer_than=newer_than,
+    )
     work = Work(
         order="replay {}",
         doing="replaying",
         done="run again",
-        count=lambda access: _count(access, chosen),
+        count=lambda access, torn: _count(access, chosen, torn),
         batches=_batches(chosen),
         repair=replay_dead,
     )
@@ -155,16 +179,24 @@ def purge(
 ) -> None:
     """Remove dead jobs and their records for good."""
     from capelin.admin import purge as purge_dead
-    from capelin.cli.choosing import choose, selection
+    from capelin.cli.choosing import choose
     from capelin.cli.repairs import Manner, Work, carry_out
 
-    wanted = selection(queue=queue, task=task, error=error, older_than=older_than, newer_than=newer_than)
-    chosen = choose("dlq purge", job_ids, wanted, every=every)
+    chosen = choose(
+        "dlq purge",
+        job_ids,
+        every=every,
+        queue=queue,
+        task=task,
+        error=error,
+        older_than=older_than,
+        newer_than=newer_than,
+    )
     work = Work(
         order="remove {} for good",
         doing="removing",
         done="removed",
-        count=lambda access: _count(access, chosen),
+        count=lambda access, torn: _count(access, chosen, torn),
         batches=_batches(chosen),
         repair=purge_dead,
     )
@@ -182,24 +214,28 @@ def purge(
     )
 
 
-async def _count(access: "Access", chosen: "Chosen") -> int:
+async def _count(access: "Access", chosen: "Chosen", torn: dict[str, str]) -> int:
     from capelin.admin import count_dead, named_dead
 
     return (
         len(await named_dead(access, chosen.ids))
         if chosen.ids
-        else await count_dead(access, chosen.selection)
+        else await count_dead(access, chosen.selection, torn=torn)
     )
 
 
-def _batches(chosen: "Chosen") -> "Callable[[Access, int], AsyncIterator[Sequence[DeadJob]]]":
+def _batches(
+    chosen: "Chosen",
+) -> "Callable[[Access, int, dict[str, str]], AsyncIterator[Sequence[DeadJob]]]":
     from capelin.admin import dead_batches, named_dead
 
-    async def batches(access: "Access", until: int) -> "AsyncIterator[Sequence[DeadJob]]":
+    async def batches(
+        access: "Access", until: int, torn: dict[str, str]
+    ) -> "AsyncIterator[Sequence[DeadJob]]":
         if chosen.ids:
             yield await named_dead(access, chosen.ids)
         else:
-            async for batch in dead_batches(access, chosen.selection, until=until):
+            async for batch in dead_batches(access, chosen.selection, until=until, torn=torn):
                 yield batch
 
     return batches

@@ -49,7 +49,9 @@ def enqueue(
     """
     import asyncio
 
+    from capelin.admin.torn import named
     from capelin.cli.opening import check_shared, open_app
+    from capelin.errors import EnqueueError, RedisRefused
 
     path, name, text = _sorted_out(app, task, arguments)
     loaded = open_app(path, app_dir=app_dir, redis=redis, prefix=prefix)
@@ -68,7 +70,13 @@ def enqueue(
         async with loaded:
             # `enqueue` would be patient with a Redis that is away; a person wants to know.
             await loaded.client().connection.command("PING")
-            job = await loaded.enqueue(request)
+            try:
+                job = await loaded.enqueue(request)
+            except EnqueueError as error:
+                [cause] = error.causes
+                if isinstance(cause, RedisRefused):
+                    raise await named(loaded.client().connection, cause) from error
+                raise
             await _tell(job, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
 
     asyncio.run(main())

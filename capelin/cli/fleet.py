@@ -27,12 +27,14 @@ def ls(
     """List the workers, and those that are gone while jobs of theirs are not back yet."""
     from capelin.admin import list_workers
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, ago, print_note, print_table, printed
+    from capelin.cli.printing import Column, ago, print_note, print_table, print_torn, printed
 
-    found = ask(redis, prefix, list_workers)
+    torn: dict[str, str] = {}
+    found = ask(redis, prefix, lambda access: list_workers(access, torn=torn))
     if printed(found, as_json=as_json, as_lines=as_lines):
+        print_torn(torn)
         return
-    if not found:
+    if not found and not torn:
         print_note("No worker: start one with `capelin worker APP`.")
         return
     columns = [
@@ -61,6 +63,7 @@ def ls(
             for worker in found
         ],
     )
+    print_torn(torn)
 
 
 @workers.command("show")
@@ -77,9 +80,10 @@ def show(
     """Show one worker: what it runs, owns and can run."""
     from capelin.admin import NotThere, list_workers
     from capelin.cli.asking import ask
-    from capelin.cli.printing import ago, at, print_details, printed
+    from capelin.cli.printing import ago, at, print_details, print_torn, printed
 
-    found = ask(redis, prefix, list_workers)
+    torn: dict[str, str] = {}
+    found = ask(redis, prefix, lambda access: list_workers(access, torn=torn))
     matching = [one for one in found if one.id == worker] or [
         one for one in found if one.id.startswith(worker)
     ]
@@ -87,6 +91,7 @@ def show(
         raise NotThere(what="worker", name=worker, known=[one.id for one in matching or found])
     [one] = matching
     if printed(one, as_json=as_json, as_lines=as_lines):
+        print_torn(torn)
         return
     print_details(
         f"worker {one.id}",
@@ -108,6 +113,7 @@ def show(
             ("tasks", ", ".join(sorted(one.tasks))),
         ],
     )
+    print_torn(torn)
 
 
 _LEADS = {

@@ -54,7 +54,15 @@ def ls(
     from capelin.cli.asking import ask
     from capelin.cli.choosing import selection
     from capelin.cli.listing import DEFAULT, stream
-    from capelin.cli.printing import Column, print_json, print_note, print_rest, print_table, since
+    from capelin.cli.printing import (
+        Column,
+        print_json,
+        print_note,
+        print_rest,
+        print_table,
+        print_torn,
+        since,
+    )
 
     wanted = selection(
         queue=queue,
@@ -78,7 +86,9 @@ def ls(
 
     found, now = ask(redis, prefix, question)
     if as_json:
-        print_json({"jobs": found.jobs, "scanned": found.scanned, "next": found.cursor})
+        document = {"jobs": found.jobs, "scanned": found.scanned, "next": found.cursor}
+        print_json(document | ({"torn": found.torn} if found.torn else {}))
+        print_torn(found.torn)
         return
     if found.jobs:
         columns = [
@@ -93,6 +103,7 @@ def ls(
     else:
         print_note("No job." if wanted.everything else "No such job.")
     print_rest(found.scanned, found.cursor, narrow=wanted.narrow)
+    print_torn(found.torn)
 
 
 @jobs.command("show")

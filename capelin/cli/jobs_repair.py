@@ -1,6 +1,6 @@
 """``capelin jobs cancel`` and ``jobs retry``: by id, or by what the jobs are like."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ from capelin.cli.options import (
 
 if TYPE_CHECKING:
     from capelin.admin import Access, Repaired, Selection, Sighting
-    from capelin.cli.repairs import Manner, Work
+    from capelin.cli.repairs import Manner
     from capelin.records import JobStatus
 
 
@@ -50,15 +50,22 @@ def cancel(
     With --status queued, say, what has begun to run meanwhile is left alone.
     """
     from capelin.admin import cancel_jobs
-    from capelin.cli.choosing import choose, selection
-    from capelin.cli.repairs import Manner, carry_out
+    from capelin.cli.choosing import choose
+    from capelin.cli.repairs import Manner, carry_out, work_on
     from capelin.ids import JobId
     from capelin.records import JobStatus
 
-    wanted = selection(
-        queue=queue, status=status, task=task, error=error, older_than=older_than, newer_than=newer_than
+    chosen = choose(
+        "jobs cancel",
+        job_ids,
+        every=every,
+        queue=queue,
+        status=status,
+        task=task,
+        error=error,
+        older_than=older_than,
+        newer_than=newer_than,
     )
-    chosen = choose("jobs cancel", job_ids, wanted, every=every)
     manner = Manner(
         redis=redis, prefix=prefix, dry=dry_run, ask=True, yes=yes, as_json=as_json, as_lines=as_lines
     )
@@ -66,7 +73,7 @@ def cancel(
         _by_id("cancel", chosen.ids, manner)
         return
     live = frozenset(one for one in JobStatus if not one.ended)
-    named = _within(wanted, live, "only a job that has not ended can be cancelled")
+    named = _within(chosen.selection, live, "only a job that has not ended can be cancelled")
     only_waiting = JobStatus.RUNNING not in named.statuses
 
     async def repair(access: "Access", part: "Sequence[Sighting]") -> "Repaired":
@@ -74,7 +81,7 @@ def cancel(
         return await cancel_jobs(access, jobs, only_waiting=only_waiting)
 
     done = "cancelled" if only_waiting else "cancelled, or told to stop"
-    carry_out(_work("cancel", "cancelling", done, named, repair), manner)
+    carry_out(work_on("cancel {}", "cancelling", done, named, repair), manner)
 
 
 def retry(
@@ -96,21 +103,28 @@ def retry(
 ) -> None:
     """Run dead jobs again, or scheduled ones at once."""
     from capelin.admin import retry_jobs
-    from capelin.cli.choosing import choose, selection
-    from capelin.cli.repairs import Manner, carry_out
+    from capelin.cli.choosing import choose
+    from capelin.cli.repairs import Manner, carry_out, work_on
     from capelin.ids import JobId
     from capelin.records import JobStatus
 
-    wanted = selection(
-        queue=queue, status=status, task=task, error=error, older_than=older_than, newer_than=newer_than
+    chosen = choose(
+        "jobs retry",
+        job_ids,
+        every=every,
+        queue=queue,
+        status=status,
+        task=task,
+        error=error,
+        older_than=older_than,
+        newer_than=newer_than,
     )
-    chosen = choose("jobs retry", job_ids, wanted, every=every)
     manner = Manner(redis=redis, prefix=prefix, rate=rate, dry=dry_run, as_json=as_json, as_lines=as_lines)
     if chosen.ids:
         _by_id("retry", chosen.ids, manner)
         return
     able = frozenset({JobStatus.FAILED, JobStatus.SCHEDULED})
-    named = _within(wanted, able, "only a dead job, or one that waits for its time, can be retried")
+    named = _within(chosen.selection, able, "only a dead job, or one that waits for its time, can be retried")
 
     async def repair(access: "Access", part: "Sequence[Sighting]") -> "Repaired":
         return await retry_jobs(
@@ -122,7 +136,7 @@ def retry(
             ],
         )
 
-    carry_out(_work("retry", "retrying", "run again, or are due now", named, repair), manner)
+    carry_out(work_on("retry {}", "retrying", "run again, or due now", named, repair), manner)
 
 
 def _by_id(verb: str, ids: "Sequence[str]", manner: "Manner") -> None:
@@ -183,26 +197,3 @@ def _within(wanted: "Selection", able: "frozenset[JobStatus]", why: str) -> "Sel
     if wrong:
         raise InvalidOption(option="--status", value=min(wrong).value, why=why)
     return wanted if wanted.statuses else replace(wanted, statuses=able)
-
-
-def _work(
-    verb: str,
-    doing: str,
-    done: str,
-    wanted: "Selection",
-    repair: "Callable[[Access, Sequence[Sighting]], Awaitable[Repaired]]",
-) -> "Work[Sighting]":
-    from capelin.admin import count_matching, until_none
-    from capelin.cli.repairs import Work
-
-    def batches(access: "Access", until: int) -> "AsyncIterator[Sequence[Sighting]]":
-        return until_none(access, wanted, until=until)
-
-    return Work(
-        order=f"{verb} {{}}",
-        doing=doing,
-        done=done,
-        count=lambda access: count_matching(access, wanted),
-        batches=batches,
-        repair=repair,
-    )

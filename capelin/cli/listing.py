@@ -1,6 +1,6 @@
 """Listings that come page by page."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -23,6 +23,11 @@ class Page(Protocol):
         """Where the next one begins; None after the last."""
         ...
 
+    @property
+    def torn(self) -> Mapping[str, str]:
+        """What is wrong with places that cannot be read, by their keys."""
+        ...
+
 
 async def stream(
     access: "Access",
@@ -39,13 +44,16 @@ async def stream(
         limit: At most so many jobs; None for all.
         after: Where to begin.
     """
-    from capelin.cli.printing import print_line
+    from capelin.cli.printing import print_line, print_torn
 
     left = limit
+    torn: dict[str, str] = {}
     while left is None or left > 0:
         found = await page(access, _PAGE if left is None else min(_PAGE, left), after)
+        torn.update(found.torn)
         for job in found.jobs:
             print_line(job)
         if found.cursor is None:
-            return
+            break
         left, after = None if left is None else left - len(found.jobs), found.cursor
+    print_torn(torn)

@@ -1,7 +1,7 @@
 """What commands print: tables for people, JSON for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
@@ -21,6 +21,7 @@ __all__ = [
     "print_note",
     "print_rest",
     "print_table",
+    "print_torn",
     "printed",
     "since",
 ]
@@ -83,6 +84,18 @@ def print_note(text: str, *, whole: bool = False) -> None:
         whole: Do not break its lines: there is something in it that people copy.
     """
     Console(stderr=True, highlight=False).print(Text(text, style="dim"), soft_wrap=whole)
+
+
+def print_torn(torn: Mapping[str, str]) -> None:
+    """Name on standard error what could not be read, for people and programs alike, if there is any.
+
+    Raises:
+        typer.Exit: With 1, if there is: what was printed or done is not all of it.
+    """
+    for why in dict.fromkeys(torn.values()):
+        typer.echo(f"not read: {why}", err=True)
+    if torn:
+        raise typer.Exit(1)
 
 
 def print_rest(scanned: int, cursor: str | None, *, narrow: bool) -> None:

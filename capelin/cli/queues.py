@@ -11,6 +11,8 @@ from capelin.cli.options import Json, JsonLines, Prefix, RedisUrl
 from capelin.cli.queues_reshard import reshard
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from capelin.admin import QueueStanding
 
 queues = noun("Queues: how many jobs wait, how long, and who serves them.")
@@ -25,10 +27,12 @@ def ls(
     """List the queues."""
     from capelin.admin import list_queues
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, ago, print_note, print_table, printed
+    from capelin.cli.printing import Column, ago, print_note, print_table, print_torn, printed
 
     found = ask(redis, prefix, list_queues)
+    torn = {name: why for queue in found for name, why in queue.torn.items()}
     if printed(found, as_json=as_json, as_lines=as_lines):
+        print_torn(torn)
         return
     if not found:
         print_note("No queue yet: the first job or worker makes one.")
@@ -64,6 +68,7 @@ def ls(
             print_note(
                 f"{queue.queue} was cut anew: capelin queues reshard {queue.queue} tells what is left."
             )
+    print_torn(torn)
 
 
 @queues.command("show")
@@ -78,10 +83,12 @@ def show(
     """Show one queue: by priority, what is parked, who serves it."""
     from capelin.admin import list_queues
     from capelin.cli.asking import ask
-    from capelin.cli.printing import ago, at, print_details, printed
+    from capelin.cli.choosing import counted
+    from capelin.cli.printing import ago, at, print_details, print_torn, printed
 
     [found] = ask(redis, prefix, lambda access: list_queues(access, queue))
     if printed(found, as_json=as_json, as_lines=as_lines):
+        print_torn(found.torn)
         return
     waiting = ", ".join(f"{count} {name}" for name, count in found.waiting_by_priority.items() if count)
     print_details(
@@ -89,6 +96,7 @@ def show(
         [
             ("state", _state(found)),
             ("shards", found.shards),
+            ("not read", ", ".join(found.torn)),
             ("beyond", _beyond(found)),
             ("waiting", f"{found.waiting} ({waiting})" if waiting else "0"),
             ("oldest", f"{ago(found.oldest_seconds)}, since {at(found.oldest)}" if found.oldest else None),
@@ -97,10 +105,11 @@ def show(
             ("followers", found.followers or None),
             ("parked", ", ".join(f"{count} {task}" for task, count in found.parked.items())),
             ("dead", found.dead),
-            ("finished", f"{found.finished} records"),
+            ("finished", counted(found.finished, "record", "records")),
             ("workers", "\n".join(found.workers) or "none"),
         ],
     )
+    print_torn(found.torn)
 
 
 @queues.command("pause")
@@ -116,8 +125,9 @@ def pause(
     from capelin.admin import pause_queue
     from capelin.cli.asking import ask
 
-    changed = ask(redis, prefix, lambda access: pause_queue(access, queue))
-    _say(queue, "paused", changed=changed, as_json=as_json, as_lines=as_lines)
+    torn: dict[str, str] = {}
+    changed = ask(redis, prefix, lambda access: pause_queue(access, queue, torn=torn))
+    _say(queue, "paused", torn, changed=changed, as_json=as_json, as_lines=as_lines)
 
 
 @queues.command("resume")
@@ -133,8 +143,9 @@ def resume(
     from capelin.admin import resume_queue
     from capelin.cli.asking import ask
 
-    changed = ask(redis, prefix, lambda access: resume_queue(access, queue))
-    _say(queue, "open", changed=changed, as_json=as_json, as_lines=as_lines)
+    torn: dict[str, str] = {}
+    changed = ask(redis, prefix, lambda access: resume_queue(access, queue, torn=torn))
+    _say(queue, "open", torn, changed=changed, as_json=as_json, as_lines=as_lines)
 
 
 queues.command("drain")(queues_empty.drain)
@@ -151,14 +162,25 @@ def _beyond(queue: "QueueStanding") -> str | None:
     return "\n".join(parts) or None
 
 
-def _say(queue: str, state: str, *, changed: bool, as_json: bool, as_lines: bool) -> None:
+def _say(
+    queue: str, state: str, torn: "Mapping[str, str]", *, changed: bool, as_json: bool, as_lines: bool
+) -> None:
+    """Say what became of a queue; the exit status is 1 if some of its shards are not so."""
     from capelin.cli.printing import printed
 
-    if not printed({"queue": queue, "state": state, "changed": changed}, as_json=as_json, as_lines=as_lines):
-        typer.echo(f"queue {queue} is {state}" + ("" if changed else ", as it was before"))
+    document = {"queue": queue, "state": state, "changed": changed}
+    if not printed(document | ({"torn": torn} if torn else {}), as_json=as_json, as_lines=as_lines):
+        but = ", but for a part of it" if torn else ""
+        typer.echo(f"queue {queue} is {state}{but}" + ("" if changed else ", as it was before"))
+    for why in torn.values():
+        typer.echo(f"not: {why}", err=True)
+    if torn:
+        raise typer.Exit(1)
 
 
 def _state(queue: "QueueStanding") -> str:
+    if queue.torn:
+        return f"torn: {', '.join(queue.torn)}" if len(queue.torn) == 1 else f"torn: {len(queue.torn)} shards"
     if queue.paused:
         return "paused"
     if queue.paused_shards:

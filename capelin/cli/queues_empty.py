@@ -87,9 +87,9 @@ def purge(
     """
     from dataclasses import replace
 
-    from capelin.admin import WAITING, cancel_jobs, count_matching, until_none
+    from capelin.admin import WAITING, cancel_jobs
     from capelin.cli.choosing import selection
-    from capelin.cli.repairs import Manner, Work, carry_out
+    from capelin.cli.repairs import Manner, carry_out, work_on
     from capelin.ids import JobId
 
     wanted = replace(selection(queue=queue, older_than=older_than), statuses=WAITING)
@@ -98,14 +98,7 @@ def purge(
         return await cancel_jobs(access, [JobId.parse(seen.id) for seen in part], only_waiting=True)
 
     carry_out(
-        Work(
-            order=f"cancel {{}} of queue {queue}",
-            doing="cancelling",
-            done="cancelled",
-            count=lambda access: count_matching(access, wanted),
-            batches=lambda access, until: until_none(access, wanted, until=until),
-            repair=repair,
-        ),
+        work_on(f"cancel {{}} of queue {queue}", "cancelling", "cancelled", wanted, repair),
         Manner(
             redis=redis, prefix=prefix, dry=dry_run, ask=True, yes=yes, as_json=as_json, as_lines=as_lines
         ),

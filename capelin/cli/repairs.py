@@ -8,12 +8,12 @@ import typer
 
 from capelin.cli.asking import ask, confirm
 from capelin.cli.choosing import counted
-from capelin.cli.printing import print_json, print_line
+from capelin.cli.printing import print_json, print_line, print_torn
 from capelin.cli.progress import bar, spinner
 from capelin.cli.times import read_rate
 
 if TYPE_CHECKING:
-    from capelin.admin import Access, Repaired
+    from capelin.admin import Access, Repaired, Selection, Sighting
 
 T = TypeVar("T")
 
@@ -64,21 +64,43 @@ class Work(Generic[T]):
         order: What is to be done, with ``{}`` for how many: ``replay {}``.
         doing: While it is done: ``replaying``.
         done: Once it is: ``run again``.
-        count: Counts the jobs, as they are now.
-        batches: Gives those that were counted: none that got its status after a moment, ms.
+        count: Counts the jobs, as they are now; notes what is wrong with places that cannot be read.
+        batches: Gives those that were counted: none that got its status after a moment, ms; notes, too.
         repair: Does it to some.
     """
 
     order: str
     doing: str
     done: str
-    count: "Callable[[Access], Awaitable[int]]"
-    batches: "Callable[[Access, int], AsyncIterable[Sequence[T]]]"
+    count: "Callable[[Access, dict[str, str]], Awaitable[int]]"
+    batches: "Callable[[Access, int, dict[str, str]], AsyncIterable[Sequence[T]]]"
     repair: "Callable[[Access, Sequence[T]], Awaitable[Repaired]]"
+
+
+def work_on(
+    order: str,
+    doing: str,
+    done: str,
+    wanted: "Selection",
+    repair: "Callable[[Access, Sequence[Sighting]], Awaitable[Repaired]]",
+) -> "Work[Sighting]":
+    """Return the work on all jobs that a selection means, and that come to be meant by its doing."""
+    from capelin.admin import count_matching, until_none
+
+    return Work(
+        order=order,
+        doing=doing,
+        done=done,
+        count=lambda access, torn: count_matching(access, wanted, torn=torn),
+        batches=lambda access, until, torn: until_none(access, wanted, until=until, torn=torn),
+        repair=repair,
+    )
 
 
 def carry_out(work: Work[T], manner: Manner) -> None:
     """Count the jobs, ask, do it, and say what became of them; the exit status is 1 if not all was done.
+
+    What cannot be read counts as refused.
 
     Raises:
         NotConfirmed: Nobody said yes.
@@ -86,16 +108,20 @@ def carry_out(work: Work[T], manner: Manner) -> None:
     """
     from capelin.admin import Access, Repaired, repair_all
 
+    torn: dict[str, str] = {}
+
     async def look(access: Access) -> tuple[int, int]:
         until = await access.clock()
-        return await work.count(access), until
+        return await work.count(access, torn), until
 
     rate = None if manner.rate is None else read_rate("--rate", manner.rate)
     with spinner("counting", quiet=manner.for_programs):
         total, until = ask(manner.redis, manner.prefix, look)
     if manner.dry:
         order = work.order.format(counted(total))
-        manner.say({"would": order, "jobs": total}, f"would {order}; nothing was changed")
+        document = {"would": order, "jobs": total} | ({"torn": torn} if torn else {})
+        manner.say(document, f"would {order}; nothing was changed")
+        print_torn(torn)
         return
     if total and manner.ask:
         confirm(work.order.format(counted(total)).capitalize(), yes=manner.yes)
@@ -103,13 +129,14 @@ def carry_out(work: Work[T], manner: Manner) -> None:
     async def act(access: Access) -> Repaired:
         with bar(work.doing, total, quiet=manner.for_programs) as tell:
             return await repair_all(
-                work.batches(access, until),
+                work.batches(access, until, torn),
                 lambda part: work.repair(access, part),
                 rate=rate,
                 tell=tell,
             )
 
-    report(ask(manner.redis, manner.prefix, act) if total else Repaired(), work.done, manner)
+    repaired = ask(manner.redis, manner.prefix, act) if total else Repaired()
+    report(repaired + Repaired(refused=torn), work.done, manner)
 
 
 def report(repaired: "Repaired", done: str, manner: Manner) -> None:

@@ -181,6 +181,7 @@ def resume(
 
     async def question(access: Access) -> tuple[bool, ScheduleInfo, int]:
         book = schedule_book(access)
+        await book.info(name)  # what cannot be read stops this before anything is done
         return await book.resume(name), await book.info(name), await book.now()
 
     changed, found, now = ask(redis, prefix, question)

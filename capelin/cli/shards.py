@@ -18,12 +18,14 @@ def ls(
     """List the shards."""
     from capelin.admin import list_shards
     from capelin.cli.asking import ask
-    from capelin.cli.printing import Column, print_note, print_table, printed
+    from capelin.cli.printing import Column, print_note, print_table, print_torn, printed
 
-    found = ask(redis, prefix, lambda access: list_shards(access, queue))
+    torn: dict[str, str] = {}
+    found = ask(redis, prefix, lambda access: list_shards(access, queue, torn=torn))
     if printed(found, as_json=as_json, as_lines=as_lines):
+        print_torn(torn)
         return
-    if not found:
+    if not found and not torn:
         print_note("No shard yet: the first job or worker of a queue makes its shards.")
         return
     columns = [
@@ -39,7 +41,9 @@ def ls(
     print_table(
         columns,
         [
-            (
+            (f"{shard.queue}:{shard.shard}", *["?"] * 6, "torn")
+            if shard.torn
+            else (
                 f"{shard.queue}:{shard.shard}",
                 shard.owner or "nobody",
                 shard.waiting,
@@ -52,3 +56,4 @@ def ls(
             for shard in found
         ],
     )
+    print_torn(torn)

@@ -248,7 +248,10 @@ class Connection:
         replies = await network.carry(errands)
         for place, reply in enumerate(replies):
             if reply.__class__ is Refusal:
-                replies[place] = to_error(reply, url=self.url, server=network.name)
+                key = errands[place].key
+                replies[place] = to_error(
+                    reply, url=self.url, server=network.name, keys=() if key is None else (str(key),)
+                )
         return replies
 
     def _check_blocking(self, seconds: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from capelin.connection.network import Network
 from capelin.connection.refusals import Refusal, to_error
+from capelin.errors import CapelinError, TornKey
 from capelin.lua.call import Call
 
 
@@ -48,10 +49,15 @@ class Pipeline:
 def read_reply(call: Call[Any], reply: Any, *, url: str, server: str) -> Any:
     """What a call's reply says, or the exception that stands for it."""
     if reply.__class__ is Refusal:
-        return to_error(reply, url=url, server=server, script=call.script.name)
+        return to_error(reply, url=url, server=server, script=call.script.name, keys=call.keys)
     if isinstance(reply, Exception):
         return reply
     try:
         return call.parse(reply)
-    except Exception as error:  # noqa: BLE001 -- it costs no other call its reply
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        # What lies there was not written by capelin. It costs no other call its reply.
+        if isinstance(error, CapelinError) or not call.keys:
+            return error
+        return TornKey(key=call.keys[0], why=f"holds what cannot be read ({error})", script=call.script.name)
+    except Exception as error:  # noqa: BLE001 -- as above
         return error

@@ -1,6 +1,8 @@
 """Error replies: kept as values while they travel, turned into errors of capelin in one place."""
 
-from capelin.errors import RedisRefused, Unreachable
+from collections.abc import Sequence
+
+from capelin.errors import RedisRefused, TornKey, Unreachable
 
 # These pass by themselves: a failover, a start, a script that keeps the server busy, slots on their way.
 _PASSING_CODES = frozenset(
@@ -54,8 +56,12 @@ class Refusal(Exception):
         return self.code in _REDIRECTIONS
 
 
+_TORN = "TORN"
+"""The code of a script that found a key of another type, and named it: see `lua/includes/whole.lua`."""
+
+
 def to_error(
-    refusal: Refusal, *, url: str, server: str, script: str | None = None
+    refusal: Refusal, *, url: str, server: str, script: str | None = None, keys: Sequence[str] = ()
 ) -> Unreachable | RedisRefused:
     """What passes by itself is `Unreachable`: try again later. The rest needs a person: `RedisRefused`.
 
@@ -64,19 +70,25 @@ def to_error(
         url: The URL as it may be printed.
         server: Which server it was, for people.
         script: The script's name, if it was one.
+        keys: The keys that it was about.
     """
+    if refusal.code == _TORN:
+        return TornKey.read(refusal.message, script=script)
     if refusal.passing:
         return Unreachable(url=url, cause=f"{server}: {refusal.message}")
     if refusal.redirects:
         return RedisRefused(
             message=f"{refusal.message}: {server} is part of a Redis Cluster, use a redis+cluster:// URL",
             script=script,
+            keys=keys,
         )
-    return RedisRefused(message=refusal.message, script=script)
+    return RedisRefused(message=refusal.message, script=script, keys=keys)
 
 
 def afresh(error: Unreachable | RedisRefused) -> Unreachable | RedisRefused:
     """The same error for another caller: a raised exception collects the traceback of whoever raised it."""
     if isinstance(error, Unreachable):
         return Unreachable(url=error.url, cause=error.cause)
-    return RedisRefused(message=error.message, script=error.script)
+    if isinstance(error, TornKey):
+        return TornKey(key=error.key, why=error.why, script=error.script)
+    return RedisRefused(message=error.message, script=error.script, keys=error.keys)

@@ -79,7 +79,7 @@ async def read_outcome(
         seconds: How long the work took.
     """
     ids = [JobId.parse(job_id) for job_id in jobs.values()]
-    infos = await read_jobs(access, [(access.keys.shard(job.queue, job.shard), job.uid) for job in ids])
+    infos = await read_jobs(access, [(access.keys.shard(job.queue, job.shard), job.uid) for job in ids], {})
     by_id = {info.id: info for info in infos}
     measured: dict[str, Measures] = {}
     dead: dict[str, JobInfo] = {}

@@ -7,9 +7,11 @@
 --   `parked:<task>`. order: up or down. begin: an entry's id or a score to begin at, or after it with `(` before; '' for the
 --   end of the place. beyond: in a sorted set, the uid after which to go on among those of score `begin`.
 -- Reply: a list for each lane, each of at most `count` entries {at, uid, reason, record, error}. at: the entry's id, or its
---   score; uid: '' when it has none; reason: of a dead job; record: the values of SHOWN; error: {type, message} or nothing.
+--   score; uid: '' when it has none; reason: of a dead job; record: the values of SHOWN, or a status that is none for what is no record; error: {type, message} or nothing. Instead
+--   of a list 'TORN <found> <wanted> <key>', where the place is a key of another type.
 -- include: shard
 local SHOWN = { 'status', 'task', 'place', 'priority', 'enqueued', 'started', 'finished', 'parent' }
+local NO_RECORD = { '?', false, false, false, false, false, false, false }
 local LONGEST = 300 -- bytes of a message
 local most = tonumber(count)
 
@@ -34,7 +36,7 @@ end
 
 local function row(at, uid, reason)
   local known = uid ~= '' and redis.pcall('HMGET', record(uid), unpack(SHOWN)) or {}
-  if known.err then known = {} end
+  if known.err then known = NO_RECORD end
   return { at, uid, reason or '', known, errors == '1' and uid ~= '' and error_of(uid) or false }
 end
 
@@ -45,6 +47,12 @@ local function of_entry(entry)
   return row(entry[1], words.j or '', words.reason)
 end
 
+-- Why a place could not be read: it is of another type, or there is nothing in it.
+local function unreadable(key, wanted)
+  local found = redis.call('TYPE', key).ok
+  return found ~= 'none' and found ~= wanted and 'TORN ' .. found .. ' ' .. wanted .. ' ' .. key or {}
+end
+
 local function of_stream(stream, order, begin)
   local found
   if order == 'up' then
@@ -52,15 +60,17 @@ local function of_stream(stream, order, begin)
   else
     found = redis.pcall('XREVRANGE', stream, begin == '' and '+' or begin, '-', 'COUNT', most)
   end
+  if found.err then return unreadable(stream, 'stream') end
   local rows = {}
-  for i, entry in ipairs(found.err and {} or found) do rows[i] = of_entry(entry) end
+  for i, entry in ipairs(found) do rows[i] = of_entry(entry) end
   return rows
 end
 
 local function of_pending(stream, begin)
   local pending = redis.pcall('XPENDING', stream, 'workers', begin == '' and '-' or begin, '+', most)
+  if pending.err then return unreadable(stream, 'stream') end
   local rows = {}
-  for i, one in ipairs(pending.err and {} or pending) do
+  for i, one in ipairs(pending) do
     local found = redis.call('XRANGE', stream, one[1], one[1])
     rows[i] = found[1] and of_entry(found[1]) or row(one[1], '')
   end
@@ -104,7 +114,7 @@ end
 
 local function of_set(key, order, begin, beyond)
   local members = redis.pcall('ZCARD', key)
-  if type(members) ~= 'number' then return {} end
+  if type(members) ~= 'number' then return unreadable(key, 'zset') end
   local first = begin == '' and 0 or rank_from(key, members, order, begin, beyond)
   local found = ranked(key, order, first, first + most - 1)
   local rows = {}

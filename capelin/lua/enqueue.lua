@@ -186,8 +186,8 @@ local function waiting()
   end
   local fields = redis.call('HGETALL', meta)
   for f = 1, #fields, 2 do
-    if string.find(fields[f], '^stale:') then count = count - fields[f + 1] end
-    if string.find(fields[f], '^parked:') then count = count + fields[f + 1] end
+    if string.find(fields[f], '^stale:') then count = count - (tonumber(fields[f + 1]) or 0) end
+    if string.find(fields[f], '^parked:') then count = count + (tonumber(fields[f + 1]) or 0) end
   end
   return count
 end

@@ -53,7 +53,7 @@ class Layout:
 
     @classmethod
     def read(cls, raw: Sequence[Any]) -> "Layout":
-        """Read the reply of ``open_queue``."""
+        """Read what a script says of a queue; of one that is not laid out, that it has no shards."""
         shards, schema, version, reach, homes, fewest = raw
         return cls(
             shards=int(shards),
@@ -65,12 +65,24 @@ class Layout:
         )
 
     @classmethod
+    def read_used(cls, raw: Sequence[Any]) -> "Layout":
+        """Read the reply of ``open_queue``: of a queue that is laid out.
+
+        Raises:
+            ValueError: It makes no sense.
+        """
+        layout = cls.read(raw)
+        if min(layout.shards, layout.reach, layout.fewest) < 1:
+            raise ValueError(f"{layout.shards} shards, {layout.reach} in reach")
+        return layout
+
+    @classmethod
     def of(cls, fields: Sequence[bytes | None]) -> "Layout | None":
         """Read the values of ``LAYOUT_FIELDS``; None when the queue is not laid out."""
         shards, schema, version, reach, homes, fewest = fields
         if shards is None:
             return None
-        return cls.read([shards, schema or 0, version or 1, reach or shards, homes, fewest or shards])
+        return cls.read_used([shards, schema or 0, version or 1, reach or shards, homes, fewest or shards])
 
     @property
     def settled(self) -> bool:
@@ -114,7 +126,7 @@ def open_queue(
             Redis has lost.
     """
     return _OPEN_QUEUE(
-        (keys.queue_meta(queue),), Layout.read, shards=shards, schema=schema, floor=floor, held=held
+        (keys.queue_meta(queue),), Layout.read_used, shards=shards, schema=schema, floor=floor, held=held
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from capelin.errors import TornKey
 from capelin.keys import ShardKeys
 from capelin.lua.call import Call
-from capelin.lua.replies import text
+from capelin.lua.replies import text, whole
 from capelin.lua.typed import Transition, checked
 from capelin.priority import STREAMS
 
@@ -80,8 +81,8 @@ class Survey:
         meta = {text(name): text(value) for name, value in zip(flat[::2], flat[1::2], strict=True)}
         streams: dict[str, Standing] = {}
         for index, (length, pending, oldest) in enumerate(standing, 1):
-            waiting = max(0, length - pending - _whole(meta.get(f"stale:{index}")))
-            entered = _whole(text(oldest)) if oldest and waiting else None
+            waiting = max(0, length - pending - whole(meta.get(f"stale:{index}")))
+            entered = whole(text(oldest)) if oldest and waiting else None
             streams[STREAMS[index - 1]] = Standing(waiting, pending, entered)
         running: dict[str, int] = {}
         for worker, jobs in taken:
@@ -94,20 +95,20 @@ class Survey:
             running=running,
             scheduled=scheduled - followers,
             followers=followers,
-            next_due=_whole(text(next_due)) if next_due else None,
+            next_due=whole(text(next_due)) if next_due else None,
             parked={
-                name.removeprefix("parked:"): _whole(count)
+                name.removeprefix("parked:"): whole(count)
                 for name, count in meta.items()
                 if name.startswith("parked:")
             },
             dead=dead,
             finished=finished,
-            paused=_whole(meta["paused"]) if "paused" in meta else None,
+            paused=whole(meta["paused"]) if "paused" in meta else None,
             owner=text(owner),
-            epoch=_whole(text(epoch)),
-            expires=_whole(text(expires)),
+            epoch=whole(text(epoch)),
+            expires=whole(text(expires)),
             totals={
-                name.removeprefix("total:"): _whole(count)
+                name.removeprefix("total:"): whole(count)
                 for name, count in meta.items()
                 if name.startswith("total:")
             },
@@ -160,8 +161,11 @@ class Browsed(NamedTuple):
     error: tuple[str, str] | None
 
 
-def _read_browsed(raw: Sequence[Any]) -> list[list[Browsed]]:
-    return [[_read_entry(entry) for entry in lane] for lane in raw]
+def _read_browsed(raw: Sequence[Any]) -> list[list[Browsed] | TornKey]:
+    return [
+        TornKey.read(text(lane), script="browse") if isinstance(lane, bytes) else list(map(_read_entry, lane))
+        for lane in raw
+    ]
 
 
 def _read_entry(raw: Sequence[Any]) -> Browsed:
@@ -183,13 +187,13 @@ def _read_entry(raw: Sequence[Any]) -> Browsed:
 
 
 def _moment(value: str | None) -> int | None:
-    return _whole(value) or None
+    return whole(value) or None
 
 
 @checked(_BROWSE, rows=LaneRow)
 def browse(
     shard: ShardKeys, *, count: int, errors: bool, lanes: Sequence[LaneRow]
-) -> Call[list[list[Browsed]]]:
+) -> Call[list[list[Browsed] | TornKey]]:
     """Read the next entries of places of a shard, with what listings say of their jobs.
 
     Args:
@@ -199,13 +203,6 @@ def browse(
         lanes: Where to read on.
 
     Returns:
-        The entries of each lane, in its order.
+        The entries of each lane, in its order; or what is wrong with its key.
     """
     return _BROWSE(shard, _read_browsed, lanes, count=count, errors=errors)
-
-
-def _whole(value: str | None) -> int:
-    try:
-        return int(float(value or 0))
-    except ValueError:
-        return 0

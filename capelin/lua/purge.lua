@@ -2,7 +2,9 @@
 -- KEYS: meta, never, dlq
 -- ARGV: *dead(uid, entry)
 -- Reply: how many entries went.
--- include: shard
+-- include: shard, whole
+local wrong = torn()
+if wrong then return wrong end
 local gone = 0
 for i = FIRST, #ARGV, STEP do
   local uid, entry = dead(i)

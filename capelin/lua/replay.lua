@@ -10,8 +10,10 @@
 -- Reply: {verdict, detail}; verdicts: replayed, hurried, duplicate (detail: who holds the key), refused (detail: status),
 --   missing; and `keyed` (detail: the key, as it decides the shard), `moved` (`layout` is not the newest, or the loan is over:
 --   begin anew), `away` (detail: a loan that may be over).
--- include: now, shard, streams, wake, place, layout, holder, keys, total
+-- include: now, shard, streams, wake, place, layout, holder, keys, total, whole
 local name = record(uid)
+local wrong = torn(name)
+if wrong then return wrong end
 local j = redis.call('HMGET', name, 'status', 'task', 'key', 'place', 'priority', 'window', 'follows', 'called')
 if not j[1] then return { 'missing', '' } end
 if picked ~= '' and (j[1] ~= 'failed' or j[4] ~= 'dlq:' .. picked) then return { 'refused', j[1] } end

@@ -15,6 +15,14 @@ def text(value: bytes | None) -> str:
     return value.decode(errors="replace") if value else ""
 
 
+def whole(value: bytes | str | float | None) -> int:
+    """Read a whole number; 0 for nothing, and for what is none: something else wrote it."""
+    try:
+        return int(float(value or 0))
+    except (OverflowError, ValueError):
+        return 0
+
+
 def optional_int(value: bytes | int | None) -> int | None:
     return None if value is None or value == b"" else int(value)
 

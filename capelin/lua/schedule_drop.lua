@@ -5,8 +5,10 @@
 --   owner, epoch: of the leader; empty for a caller of the API. retire: `1` to retire instead of removing.
 -- Reply: {the leader, verdict of each: removed | retired | declared (code declares it) | same (it was put anew since the leader
 --   looked) | missing...}; or the text 'deposed'.
--- include: now, fence, schedules
+-- include: now, fence, schedules, whole
 redis.call('PERSIST', schedules_items)
+local wrong = torn()
+if wrong then return wrong end
 if owner ~= '' and deposed() then return 'deposed' end
 local replies = { leader() }
 for i = FIRST, #ARGV, STEP do
@@ -32,7 +34,7 @@ for i = FIRST, #ARGV, STEP do
     redis.call('HDEL', schedules_intents, name)
     redis.call('HDEL', schedules_paused, name)
     redis.call('HDEL', schedules_beats, name)
-    redis.call('HINCRBY', schedules_meta, 'version', 1)
+    next_version()
   end
   replies[#replies + 1] = verdict
 end

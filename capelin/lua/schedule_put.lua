@@ -4,7 +4,9 @@
 --   owner, epoch: of the leader that puts what a release declares (source `code`); empty for a caller of the API (`api`).
 -- Reply: {the leader, verdict of each: added | changed | same | declared (code declares it) | taken, and by which app...}; or the
 --   text 'deposed'.
--- include: now, fence, schedules
+-- include: now, fence, schedules, whole
+local wrong = torn()
+if wrong then return wrong end
 if owner ~= '' and deposed() then return 'deposed' end
 local replies = { leader() }
 for i = FIRST, #ARGV, STEP do

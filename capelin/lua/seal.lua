@@ -4,7 +4,9 @@
 -- Reply: {heard, live, ended, stakes, lent, paused, keys}; heard: the newest layout that it has heard of. live: jobs that have not ended;
 --   ended: those that can still be asked for. lent: keys that jobs of other shards may hold. keys: {version, count, ms}: the
 --   keys that were taken here under each layout and are held, and for how long the last window holds.
--- include: now, shard, layout
+-- include: now, shard, layout, whole
+local wrong = torn()
+if wrong then return wrong end
 hear()
 local live = redis.call('ZCARD', scheduled)
 for _, stream in ipairs(streams) do live = live + redis.call('XLEN', stream) end
@@ -16,7 +18,7 @@ end
 local fields = redis.call('HGETALL', meta)
 for f = 1, #fields, 2 do
   local kind, name = string.match(fields[f], '^(%l+):(.+)$')
-  if kind == 'parked' then live = live + tonumber(fields[f + 1]) end
+  if kind == 'parked' then live = live + (tonumber(fields[f + 1]) or 0) end
   if kind == 'keys' then note(counts, name, fields[f + 1]) end
   if kind == 'windows' then note(windows, name, fields[f + 1]) end
 end

@@ -134,7 +134,7 @@ def test_jobs_are_cancelled_and_retried_by_filter(run: Run, ids: dict[str, str])
     assert run("jobs", "cancel", *waiting, "--yes").out == "1 job cancelled\n"
     assert run("jobs", "show", ids["queued"], "--json").json["status"] == "cancelled"
     assert run("jobs", "show", ids["other"], "--json").json["status"] == "queued"
-    assert run("jobs", "retry", "--status", "scheduled").out == "1 job run again, or are due now\n"
+    assert run("jobs", "retry", "--status", "scheduled").out == "1 job run again, or due now\n"
     assert run("jobs", "show", ids["scheduled"], "--json").json["status"] == "queued"
     assert run("jobs", "retry", "--task", "fail", "--dry-run", "--json").json["jobs"] == 3
     assert run("jobs", "retry", "--task", "fail", "--json").json == {"done": 3, "refused": {}}

@@ -12,6 +12,7 @@ from capelin.admin import (
     OPERATOR,
     Access,
     DeadJob,
+    DeadList,
     Kinship,
     Selection,
     add_schedule,
@@ -114,7 +115,7 @@ async def test_dead_jobs_are_replayed_and_purged(desk: Desk) -> None:
     assert await retry_job(desk.access, jobs[1].id) is Replayed.REPLAYED
     [batch] = [batch async for batch in dead_batches(desk.access, Selection(task="fails"))]
     assert (await purge(desk.access, batch)).done == 1
-    assert await list_dead(desk.access) == ([], 0, 0, None)
+    assert await list_dead(desk.access) == DeadList([], 0)
     assert await cancel_job(desk.access, jobs[0].id) is CancelVerdict.CANCELLED
     assert (await read_job(desk.access, jobs[0].id)).status is JobStatus.CANCELLED
     await desk.drain()

@@ -406,7 +406,7 @@ async def test_what_is_torn_is_shown_and_breaks_nothing(
     async with watching(shop.url) as top:
         await top.until("left out: newer and 1 more", "1 queue: 1 wait, 0 run, 1 dead", "emails")
         redis_server.command("SREM", shop.keys.queues, "newer")
-        await top.until(f"left out: emails:{broken.shard}: Redis refused survey: WRONGTYPE")
+        await top.until(f"left out: emails:{broken.shard}: key capelin:{{emails:{broken.shard}}}:meta is a")
         redis_server.command("DEL", broken.meta)
         await top.until("capelin top redis://", "1 queue: 1 wait")
         await top.press(DEAD)

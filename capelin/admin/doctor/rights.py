@@ -25,7 +25,7 @@ SENT: Mapping[Kind | None, Sequence[Words]] = {
         ("BLPOP",), ("LPUSH",), ("LRANGE",), ("EXPIRE",), ("SADD",), ("SMEMBERS",), ("ZRANGE",),
         ("GET",), ("HGET",), ("HMGET",), ("HGETALL",), ("HKEYS",), ("HDEL",), ("HEXISTS",), ("HINCRBY",),
         ("HSTRLEN",),
-        ("XADD",), ("XREAD",), ("XLEN",), ("XRANGE",),
+        ("TYPE",), ("XADD",), ("XREAD",), ("XLEN",), ("XRANGE",),
         ("SCRIPT", "LOAD"),
         ("CLIENT", "ID"),
         ("CLIENT", "SETNAME"),

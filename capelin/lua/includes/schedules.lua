@@ -8,8 +8,15 @@ local function read_item(name)
   if not ok or type(item) ~= 'table' then return nil end
   return item
 end
+-- The version of all definitions together. One that is no number was written by something else, and begins at a higher one.
+local function next_version()
+  local version = redis.pcall('HINCRBY', schedules_meta, 'version', 1)
+  if type(version) == 'number' then return version end
+  redis.call('HSET', schedules_meta, 'version', string.format('%.0f', now))
+  return now
+end
 local function write_item(name, item)
-  item.rev = redis.call('HINCRBY', schedules_meta, 'version', 1)
+  item.rev = next_version()
   redis.call('HSET', schedules_items, name, cjson.encode(item))
 end
 -- Who is to look at what changed: the leader, if there is one.
