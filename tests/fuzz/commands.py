@@ -229,6 +229,7 @@ class _Shop:
         """Run `capelin` in this process; return its exit status and what it wrote."""
         written = io.BytesIO()
         out = io.TextIOWrapper(written, encoding="utf-8")
+        config = structlog.get_config()
         status: object = -1  # `main` does not return
         err = io.StringIO()
         env = {"CAPELIN_REDIS_URL": self.server.url, "COLUMNS": "80"}
@@ -250,7 +251,7 @@ class _Shop:
             except SystemExit as end:
                 status = cast(object, end.code)
             finally:
-                structlog.reset_defaults()
+                structlog.configure(**config)
         out.flush()
         status = status if isinstance(status, int) else 0 if status is None else 1
         return status, written.getvalue().decode(), err.getvalue()
