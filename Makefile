@@ -17,7 +17,7 @@ PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 SOURCES := $(wildcard capelin tests examples benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: promtool help demo mutate simulate chaos soak fuzz test check format bench bench-full bench-failover types lint redis-server
+.PHONY: promtool help demo mutate simulate chaos soak fuzz audit test check format bench bench-full bench-failover types lint redis-server
 
 help:  ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1|/' | column -t -s '|'
@@ -42,6 +42,15 @@ chaos: $(DEV) redis-server  ## break real processes for MINUTES=10, and account 
 
 soak: $(DEV) redis-server  ## let a fleet work for MINUTES=120, and see that nothing grows
 	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),120)
+
+audit: $(DEV)  ## ask whether a dependency has a known hole; needs the network, and is for a schedule, not for each commit
+	@$(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet --disable-pip-version-check pip-audit || \
+		{ echo "pip-audit cannot be had here: nothing was asked"; exit 2; }
+	@$(BIN)/pip freeze --exclude-editable > build/audit/installed.txt
+	@build/audit/bin/pip-audit --strict --disable-pip --no-deps --requirement build/audit/installed.txt > build/audit/said.txt 2>&1; \
+		status=$$?; cat build/audit/said.txt; \
+		[ $$status = 0 ] || grep -q 'Found .* known vulnerabilit' build/audit/said.txt || \
+		echo "It could not be asked about everything: this is no all-clear, and no finding either."; exit $$status
 
 check: lint types  ## formatting, lint and strict types: what CI demands before the tests
 

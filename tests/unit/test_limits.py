@@ -9,11 +9,23 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from capelin import Capelin, InvalidName, InvalidOption, InvalidState, JobRequest, PayloadTooLarge
+from capelin import (
+    Capelin,
+    InvalidName,
+    InvalidOption,
+    InvalidState,
+    InvalidURL,
+    JobFailed,
+    JobRequest,
+    PayloadTooLarge,
+    current_job,
+)
+from capelin.connection import connect
 from capelin.names import MAX_NAME_LENGTH, check_name
 from capelin.options import MAX_CHAIN, MAX_HEADERS, MAX_HEADERS_BYTES, MAX_KEY_BYTES, CallOptions
 from capelin.probes.server import Address, ProbeServer
 from capelin.requests import check_request_size
+from capelin.settings import Settings
 from capelin.singletons import MAX_STATE_BYTES
 from capelin.workers.outcomes import failure_json
 
@@ -84,6 +96,60 @@ def test_the_state_of_a_singleton_is_not_a_data_base() -> None:
     writer.encode(Text(text="x" * (MAX_STATE_BYTES - 100)))
     with pytest.raises(InvalidState, match="store it elsewhere"):
         writer.encode(Text(text="x" * MAX_STATE_BYTES))
+
+
+async def test_a_result_is_no_larger_than_arguments_may_be() -> None:
+    small = Capelin("memory://limits-result", settings=Settings(max_payload_bytes=100))
+
+    @small.task
+    async def echo(times: int) -> str:
+        return "x" * times
+
+    async with small.testing() as t:
+        fits, large = await small.enqueue([echo.job(98), echo.job(99)])
+        await t.drain()
+        assert await fits.result() == "x" * 98
+        with pytest.raises(JobFailed, match="the limit is 100"):
+            await large.result()
+
+
+async def test_a_message_of_progress_is_cut() -> None:
+    told = Capelin("memory://limits-progress")
+
+    @told.task
+    async def talk() -> None:
+        await current_job().progress(0.5, "m" * 100_000)
+
+    async with told.testing() as t:
+        job = await talk.enqueue()
+        await t.drain(raise_errors=True)
+        progress = (await job.info()).progress
+        assert progress is not None
+        assert progress[1] == "m" * 1_000
+
+
+async def test_the_arguments_of_a_schedule_are_those_of_a_job() -> None:
+    small = Capelin("memory://limits-schedule", settings=Settings(max_payload_bytes=100))
+
+    @small.task
+    async def take(text: str) -> None:
+        del text
+
+    async with small:
+        await small.schedule("fits", 3600, take.job("x" * 50))
+        with pytest.raises(PayloadTooLarge):
+            await small.schedule("large", 3600, take.job("x" * 100))
+
+
+@pytest.mark.parametrize("secret", ["of-a-url", "of%20one"])
+def test_what_is_shown_of_public_objects_has_no_password(secret: str) -> None:
+    url = f"redis://me:{secret}@localhost:1/0"
+    shown = [Settings(redis_url=url), Capelin(url), connect(url)]
+    with pytest.raises(InvalidURL) as refused:
+        connect(f"redis://me:{secret}@localhost:99999/0")
+    for one in (*shown, refused.value):
+        assert secret not in f"{one!r} {one}"
+        assert "***" in f"{one!r} {one}" or isinstance(one, Capelin)
 
 
 @pytest.fixture
