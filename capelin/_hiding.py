@@ -2,7 +2,10 @@
 
 import re
 
-_SECRET = re.compile(r"([?&](?:[a-z_]*password)=)[^&#]*")
+# A misspelt `password` is one, too: what is no option of ours is hidden.
+_SECRET = re.compile(
+    r"([?&](?!(?:db|client_name|username|sentinel_username|ssl_(?!password)[a-z_]*)=)[^=&#]*=)[^&#]*"
+)
 
 
 def hide_password(url: str) -> str:
@@ -10,6 +13,8 @@ def hide_password(url: str) -> str:
 
     >>> hide_password("redis://me:secret@localhost/0")
     'redis://me:***@localhost/0'
+    >>> hide_password("redis://localhost/0?pasword=secret&client_name=web")
+    'redis://localhost/0?pasword=***&client_name=web'
     """
     scheme, mark, rest = _SECRET.sub(r"\1***", url).partition("://")
     login, at, place = rest.rpartition("@")

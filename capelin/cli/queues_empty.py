@@ -65,7 +65,7 @@ def _left(drained: "Drained") -> str:
         (sum(queue.parked.values()), "parked"),
     )
     told = [f"{count:,} {what}" for count, what in left if count]
-    return f"; in it now: {', '.join(told)}" if told else ""
+    return f"\nin it now: {', '.join(told)}" if told else ""
 
 
 def purge(

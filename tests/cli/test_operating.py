@@ -176,7 +176,7 @@ def test_a_queue_is_drained_and_purged(
     said = run("queues", "drain", "default")
     assert said.status == 0
     assert said.out.startswith("queue default is drained after ")
-    assert said.out.endswith("; in it now: 1 scheduled\n")
+    assert said.out.endswith("\nin it now: 1 scheduled\n")
     do(lambda: shop.greet.enqueue("Alan"))
     purge = ("queues", "purge", "default")
     assert run(*purge, "--dry-run").out == "would cancel 2 jobs of queue default; nothing was changed\n"

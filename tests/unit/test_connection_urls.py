@@ -115,6 +115,7 @@ def test_a_url_that_cannot_be_used_is_refused_with_what_to_do(url: str, said: st
         "redis://me:p?s3cret@h/x",
         "redis://h/x?password=s3cret",
         "redis://h/x?password=a@s3cret",
+        "redis://h/x?pasword=s3cret",
         "redis+sentinel://h?sentinel_password=s3cret",
         "nonsense://me:s3cret@h",
         "redis://me:s3cret#@h:port",
