@@ -28,7 +28,8 @@ def a_tick_has_one_job(found: Found) -> None:
     for schedule, ticks in _ticks(found).items():
         for tick, ids in ticks.items():
             history.holds(8)
-            if len(ids) > 1:
+            # A job's name makes it one, whatever Redis forgot; but not in two shards, of two layouts.
+            if len(ids) > 1 and not found.layouts_forgotten:
                 history.problem(f"tick {tick} of {schedule} has {len(ids)} jobs: {sorted(ids)}")
 
 

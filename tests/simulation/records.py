@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.simulation.apps import QUEUE
+from tests.simulation.faults import pod_of
 from tests.simulation.patches import EPOCH
 from tests.simulation.server import SimRedis
 from tests.simulation.servers import Servers
@@ -62,6 +63,12 @@ def older_layouts(world: World) -> str:
     return world.servers.hash_at(f"capelin:{{{QUEUE}}}:meta".encode()).get("homes", "")
 
 
+def _died(world: World, record: dict[str, str]) -> bool:
+    """Whether whoever runs a job is dead."""
+    pod = world.pods.get(pod_of(record.get("worker", "")))
+    return record["status"] == "running" and pod is not None and not pod.alive
+
+
 def unfinished(world: World) -> list[str]:
     """Jobs that have not ended and should, and clients that still wait."""
     now = (EPOCH + world.loop.elapsed) * 1000
@@ -69,7 +76,11 @@ def unfinished(world: World) -> list[str]:
         f"{job} is {record['status']}"
         for job, record in all_records(world.servers).items()
         if record["status"] not in ENDED
-        and not ("schedule" in record and float(record["enqueued"]) > now - BECOMES_QUIET * 1000)
+        and not (
+            "schedule" in record
+            and float(record["enqueued"]) > now - BECOMES_QUIET * 1000
+            and not _died(world, record)
+        )
     ]
     left += [
         f"{entry.pod} waits for the result of {entry.n}"
