@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from capelin.ids import new_uid
+from capelin.keys import shard_of
 from capelin.lua import Layout
 from capelin.requests import JobRequest
 
@@ -75,7 +76,7 @@ class Dealer:
         layout = self._layouts[request.queue]
         key = placing_key(request)
         if key is not None:
-            return Batch(request.queue, layout, layout.route(key), (0,), (new_uid(),))
+            return Batch(request.queue, layout, _route(request, key, layout), (0,), (new_uid(),))
         route = (self.next_shard(layout),)
         return Batch(request.queue, layout, route, (0,), (new_uid(),), choices=layout.shards)
 
@@ -103,7 +104,8 @@ class Dealer:
             if key is None:
                 anywhere.setdefault(request.queue, []).append(place)
             else:
-                fixed.setdefault((request.queue, layouts[request.queue].route(key)), []).append(place)
+                route = _route(request, key, layouts[request.queue])
+                fixed.setdefault((request.queue, route), []).append(place)
         for (queue, route), of_route in fixed.items():
             for part in _parts(of_route, requests, MOST_A_CALL):
                 yield Batch(queue, layouts[queue], route, part, _uids(part, uids))
@@ -126,6 +128,11 @@ def _uids(places: Sequence[int], known: Mapping[int, str]) -> list[str]:
     if not known:
         return [new_uid() for _ in places]
     return [known[place] for place in places]
+
+
+def _route(request: JobRequest[Any], key: str, layout: Layout) -> tuple[int, ...]:
+    """Return the shards that a request visits; older homes have no say where there is no dedupe key."""
+    return (shard_of(key, layout.shards),) if request.dedupe_key is None else layout.route(key)
 
 
 def placing_key(request: JobRequest[Any]) -> str | None:

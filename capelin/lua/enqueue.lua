@@ -3,7 +3,7 @@
 -- KEYS: meta, never, wake, scheduled, ticks, lent, *streams
 -- ARGV: most, resend_window, layout, question, touch, *job(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
 --   layout: the version by which the caller placed the jobs. question: 1 when this is the home of their keys under an older one:
---   a job whose key is free here is not written, since it belongs elsewhere.
+--   a job whose key is free here, or that has none, is not written, since it belongs elsewhere.
 -- Reply: a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced, follower, late; and `moved` (with the
 --   version that the caller must know: nothing was written), `free` (to a question), `away` (with a loan of the key that may be
 --   over; see lend). Or the text 'full'. An `extra` with `schedule` and `tick` is a tick's job: it is written once, and not after
@@ -73,7 +73,7 @@ local function decide(uid, task, unique_key, on_duplicate, past)
   if known[1] then return 'again', uid end
   if known[2] then return 'known', known[2] end
   if older then return 'moved', string.format('%.0f', heard) end
-  if unique_key == '' then return 'new' end
+  if unique_key == '' then return question == '1' and 'free' or 'new', uid end
   local holder, status, token, follower = holder_of(unique(task, unique_key))
   if not holder then
     local loan = lent_to(task, unique_key, past)

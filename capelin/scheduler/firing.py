@@ -340,8 +340,11 @@ class Firing:
         job, intent = JobId.parse(tick.intent.job), tick.intent
         self._queues.moved(job.queue, intent.layout)
         layout = (await self._queues.open([job.queue]))[job.queue]
-        key = placing_key(tick.schedule.job_of(intent.tick))
-        older = () if key is None else layout.older_homes(key, job.shard, before=intent.layout)
+        request = tick.schedule.job_of(intent.tick)
+        key = placing_key(request)
+        older: tuple[int, ...] = ()
+        if key is not None and request.dedupe_key is not None:
+            older = layout.older_homes(key, job.shard, before=intent.layout)
         return [*(Stop(shard, only_asked=True) for shard in older), Stop(job.shard, only_asked=False)]
 
     def _call(self, tick: _Open, stop: Stop, past: tuple[str, ...]) -> Call[Any]:

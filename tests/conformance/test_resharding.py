@@ -122,6 +122,18 @@ async def test_in_a_smaller_queue_nothing_new_comes_to_the_shards_beyond(desk: D
         assert (await once(desk.old, f"k{number}")).shard < 2
 
 
+async def test_nobody_in_an_old_home_is_asked_about_a_job_that_has_a_shard_key_and_no_dedupe_key(
+    desk: Desk,
+) -> None:
+    for key in KEYS[:8]:
+        await once(desk.old, key)
+    assert (await desk.cut(3)).older
+    for key in KEYS:
+        assert (await desk.new.plain.options(shard_key=key).enqueue(1)).shard == shard_of(key, 3)
+    requests = [desk.old.plain.options(shard_key=key).job(1) for key in KEYS]
+    assert [job.shard for job in await desk.old.app.enqueue(requests)] == [shard_of(key, 3) for key in KEYS]
+
+
 async def test_a_job_of_an_old_shard_answers_under_its_id_until_its_end(desk: Desk) -> None:
     job = await desk.old.plain.options(shard_key="x").enqueue(7)
     await desk.cut(1)
@@ -382,10 +394,13 @@ async def test_a_loan_that_is_over_is_struck_off(desk: Desk) -> None:
     assert (left.lent, left.settled) == (0, True)
 
 
-async def test_a_lent_key_is_found_after_another_reshard(desk: Desk) -> None:
-    key = moving_key(8, 32, 5)
+@pytest.mark.parametrize("between", [32, 3])
+async def test_a_lent_key_is_found_after_another_reshard(desk: Desk, between: int) -> None:
+    """Also when its borrower's shard is none of the home's layout."""
+    counts = (8, between, 5)
+    key = next(key for key in KEYS if len({home_of(key, n) for n in counts}) == 3 and home_of(key, 8) > 4)
     dead = await buried(desk.old, key)
-    await desk.cut(32)
+    await desk.cut(between)
     await retry_job(desk.access, dead.id)
     await desk.cut(5)
     for shop in (desk.old, desk.new):

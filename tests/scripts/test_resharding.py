@@ -105,6 +105,14 @@ def test_a_question_writes_nothing_when_the_key_is_free(shard: Shard) -> None:
     assert shard.look().unique == {}
 
 
+def test_a_question_about_a_job_without_a_key_writes_nothing_either(shard: Shard) -> None:
+    tick = ticking(shard.now + 1000)._replace(unique_key="")
+    asked = send(shard, NewJob("u1", "a"), tick, layout=2, question=True)
+    assert asked == [("free", "u1"), ("free", "t-1")]
+    assert shard.look().records == {}
+    assert send(shard, tick, layout=2) == [("new", "t-1")]
+
+
 def test_a_question_meets_the_holder_as_an_enqueue_does(shard: Shard) -> None:
     send(shard, keyed("u1"))
     assert ask(shard, "u2") == ("duplicate", "u1")
