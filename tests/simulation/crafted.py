@@ -43,6 +43,14 @@ SLEPT_TOO_LONG = _scenario(
 )
 """A worker sleeps past its stakes, and wakes while its jobs run elsewhere."""
 
+MORE_SHARDS = _scenario(
+    _TWO,
+    _event(6.0, "reshard", "ops", shards=4),
+    *(_submit(6.1 + n / 20, n) for n in range(1, 33)),
+    until=10.0,
+)
+"""A queue of two shards gets two more, and jobs at once."""
+
 CRAFTED: dict[str, Scenario] = {
     "finish believes anybody": _scenario(
         _TWO, *_submits(1.0, 0.01, 8, 6.0), _event(2.0, "pause", "w0", seconds=5.8), until=8.0, seed=0

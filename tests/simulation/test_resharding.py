@@ -1,0 +1,13 @@
+"""A queue that gets more shards while its workers idle."""
+
+from tests.simulation.crafted import MORE_SHARDS
+from tests.simulation.run import run
+
+
+def test_workers_are_told_of_new_shards_and_serve_them_at_once() -> None:
+    outcome = run(MORE_SHARDS)
+    assert outcome.problems == []
+    begun = [line for line in outcome.trace if " begins default." in line and "beat" not in line]
+    assert {line.split("default.")[1][0] for line in begun} == set("0123")
+    assert len(begun) == 32
+    assert max(float(line.split()[0]) for line in begun) < 10.0, "by themselves they look every 10 s"
