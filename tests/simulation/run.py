@@ -120,7 +120,9 @@ class Player:
 
     def _all_awake(self) -> bool:
         frozen = [pod for pod in self.world.pods.values() if pod.alive and pod.main.frozen]
-        return self.world.servers.at_rest and not frozen
+        # A server that lags is about to die.
+        doomed = [node for node in self.world.servers.nodes if node.lags]
+        return self.world.servers.at_rest and not frozen and not doomed
 
     # Deploys.
 
