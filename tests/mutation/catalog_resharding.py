@@ -32,7 +32,7 @@ RESHARDING: tuple[Mutant, ...] = (
     mutant(
         "a question writes its job",
         "7: a key that is free in an older home is taken in its present one",
-        lua("enqueue", "return question == '1' and 'free' or 'new', uid", "return 'new', uid"),
+        lua("enqueue", "    return question == '1' and 'free' or 'new', uid\n", "    return 'new', uid\n"),
         aimed=("scripts/test_resharding",),
     ),
     mutant(
