@@ -5,7 +5,7 @@ from any worker.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import structlog
@@ -44,17 +44,21 @@ class Territory:
         self._look_at = time.monotonic() + LOOK_AGAIN
         self.reach = {queue: layout.reach for queue, layout in layouts.items()}
         self.fewest = {queue: layout.fewest for queue, layout in layouts.items()}
+        self._shards = self._all_shards()
 
     @property
     def layouts(self) -> Mapping[str, Layout]:
         """How the queues are cut, as last read."""
         return self._layouts
 
-    def shards(self) -> list[ShardKeys]:
-        """Every shard."""
-        return [
+    def shards(self) -> Sequence[ShardKeys]:
+        """Every shard; the same sequence until one is more or less, since thieves ask many times a second."""
+        return self._shards
+
+    def _all_shards(self) -> Sequence[ShardKeys]:
+        return tuple(
             self._keys.shard(queue, number) for queue, reach in self.reach.items() for number in range(reach)
-        ]
+        )
 
     def look_soon(self) -> None:
         """Something has changed: read the layouts in the next round."""
@@ -118,4 +122,5 @@ class Territory:
         if layout.reach == before.reach:
             return False
         self.reach[queue] = layout.reach
+        self._shards = self._all_shards()
         return True
