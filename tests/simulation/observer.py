@@ -110,7 +110,8 @@ class Observer:
             history.holds(number)
         if not any(one.kind not in _HARMLESS for one in near) and not self._left_behind(pod):
             history.problem(f"{reaped.job} of {pod} was reaped, and nothing had befallen {pod}")
-        forgotten = bool(history.forgot_job(reaped.job))  # renewals, or that it had ended
+        # Renewals, or that it had ended; a restart that loses nothing excuses nothing.
+        forgotten = any(loss.since < loss.until for loss in history.forgot_job(reaped.job))
         harmed = forgotten or any(_of_its_own(one, pod) for one in near)
         if crashed and not harmed and not self._left_behind(pod):
             history.problem(
