@@ -58,6 +58,8 @@ def read_reply(call: Call[Any], reply: Any, *, url: str, server: str) -> Any:
         # What lies there was not written by capelin. It costs no other call its reply.
         if isinstance(error, CapelinError) or not call.keys:
             return error
-        return TornKey(key=call.keys[0], why=f"holds what cannot be read ({error})", script=call.script.name)
+        torn = TornKey(key=call.keys[0], why=f"holds what cannot be read ({error})", script=call.script.name)
+        torn.__cause__ = error  # whoever is to blame, the traceback is there
+        return torn
     except Exception as error:  # noqa: BLE001 -- as above
         return error

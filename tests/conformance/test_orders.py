@@ -54,6 +54,11 @@ class Crew:
 
     async def hire(self, *, scheduler: bool = False) -> LocalWorker:
         worker = await start_worker(self.ends, self.app, scheduler=scheduler)
+
+        async def joined() -> bool:
+            return any(one.id == worker.id for one in await list_workers(self.access))
+
+        await wait_until(joined, description="the worker to be a member")
         others = [one.id for one in await list_workers(self.access) if one.id != worker.id]
         # Who joins is seen at the next renewal, which is long in coming here.
         await inbox.post_many(self.access.connection, self.access.keys, others, inbox.Kind.FLEET)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from capelin.connection import Connection, connect
-from capelin.errors import ConfigurationError, InvalidOption, RedisRefused, Unreachable
+from capelin.errors import ConfigurationError, InvalidOption, RedisRefused, TornKey, Unreachable
 from capelin.lua.call import Call, Script
 from tests.support.scripts import ADD, LENGTH, add, append, parsed_by
 from tests.support.waiting import wait_until
@@ -50,7 +50,8 @@ async def test_each_call_of_a_pipeline_has_its_own_reply_or_exception(connection
     assert isinstance(replies[1], RedisRefused)
     assert replies[1].script == "append"
     assert "WRONGTYPE" in replies[1].message
-    assert isinstance(replies[2], ZeroDivisionError)
+    assert isinstance(replies[2], TornKey)
+    assert isinstance(replies[2].__cause__, ZeroDivisionError)
     assert isinstance(replies[3], UnicodeEncodeError)
     assert replies[4:] == [1, 3]
 
@@ -60,8 +61,9 @@ async def test_what_a_pipeline_returns_for_one_call_run_raises(connection: Conne
 
     with pytest.raises(RedisRefused, match="Redis refused append: WRONGTYPE"):
         await connection.run(append("text", "x"))
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(TornKey, match="counter") as raised:
         await connection.run(parsed_by(add("counter"), _unreadable))
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
     with pytest.raises(UnicodeEncodeError):
         await connection.run(append("list", "\ud800"))
 
