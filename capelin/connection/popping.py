@@ -187,6 +187,7 @@ class Popper:
             while popped is not None and (handled := wait.handled) is not None:
                 await handled
                 wait.handled = None
+                keys = _last(popped.key, keys)
                 seconds = self._deadline - asyncio.get_running_loop().time()
                 wanted = seconds >= _SHORTEST and self._waits.get(group) is wait
                 popped = await self._pop_over(line, keys, seconds, tell) if wanted else None
@@ -248,6 +249,15 @@ class Popper:
     def _settled(self, task: asyncio.Task[None]) -> None:
         del self._settling[task]
         _seen(task)
+
+
+def _last(key: str, keys: Sequence[str]) -> Sequence[str]:
+    """The same lists, this one last.
+
+    `BLPOP` takes from the first that has anything: the last would get nothing while the others are busy.
+    """
+    place = keys.index(key) + 1
+    return (*keys[place:], *keys[:place])
 
 
 async def _ask(wire: Wire, command: Command, at_once: Callable[[list[Any]], None] | None = None) -> list[Any]:

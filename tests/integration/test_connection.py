@@ -238,6 +238,24 @@ async def test_what_a_handler_takes_care_of_is_not_returned_and_the_wait_goes_on
         assert await connection.command("LLEN", name) == 0
 
 
+async def test_a_list_that_never_runs_dry_keeps_no_other_waiting(connection: Connection) -> None:
+    """`BLPOP` takes from the first of its lists that has anything, however long the last has waited."""
+    lists = ["{a}busy", "{a}also", "{a}last"]
+    for key in lists:
+        await connection.command("RPUSH", key, *"12345")
+    told = list[str]()
+
+    def handle(name: str) -> asyncio.Future[None]:
+        told.append(name)
+        return _done()
+
+    waiting = asyncio.create_task(connection.pop(lists, 4, handle=handle))
+    await wait_until(lambda: len(told) == 15, description="all elements to be handled")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert [sorted(told[at : at + 3]) for at in range(0, 15, 3)] == [sorted(lists)] * 5
+
+
 async def test_a_wait_goes_on_when_its_handler_says_so(connection: Connection) -> None:
     told, busy = list[str](), asyncio.get_running_loop().create_future()
 
