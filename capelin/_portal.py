@@ -6,6 +6,7 @@ with the interpreter, which it does not hold up.
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
 import weakref
@@ -98,9 +99,10 @@ class _Call(Generic[T]):
     again and again.
     """
 
+    _task: asyncio.Task[T]  # there before anybody looks: callbacks run in the order in which they were asked for
+
     def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
         self._loop, self._coroutine = loop, coroutine
-        self._task: asyncio.Task[T] | None = None
         self._over = threading.Lock()
         self._over.acquire()
         loop.call_soon_threadsafe(self._start)
@@ -111,10 +113,9 @@ class _Call(Generic[T]):
             while not self._over.acquire(timeout=_LOOK_FOR_SIGNALS):
                 pass
         except BaseException:  # a signal's exception: nobody waits any more
-            self._loop.call_soon_threadsafe(self._give_up)
+            with contextlib.suppress(RuntimeError):  # its loop has ended, and it with that
+                self._loop.call_soon_threadsafe(self._give_up)
             raise
-        if self._task is None:
-            raise asyncio.CancelledError
         return self._task.result()
 
     def _start(self) -> None:
@@ -122,8 +123,7 @@ class _Call(Generic[T]):
         self._task.add_done_callback(self._ended)
 
     def _give_up(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        self._task.cancel()
 
     def _ended(self, task: asyncio.Task[T]) -> None:
         if not task.cancelled():

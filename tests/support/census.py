@@ -30,7 +30,7 @@ class Standing:
         places: the names of the streams, sets and lists that hold it, as often as they do.
         pending: the workers in whose pending lists it is.
         failures: how many failed starts are noted.
-        stale: by stream, how many entries the shard knows to be of jobs that left by another door. One that was
+        stale: by stream, entries that the shard knows to be of jobs that left by another door. A job that was
             replaced, to a later moment and back to now, has such an entry beside its own.
     """
 
