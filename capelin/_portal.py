@@ -99,7 +99,8 @@ class _Call(Generic[T]):
     again and again.
     """
 
-    _task: asyncio.Task[T]  # there before anybody looks: callbacks run in the order in which they were asked for
+    # There before anybody looks: callbacks run in the order in which they were asked for.
+    _task: asyncio.Task[T]
 
     def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
         self._loop, self._coroutine = loop, coroutine

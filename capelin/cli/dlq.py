@@ -149,7 +149,7 @@ def replay(
     work = Work(
         order="replay {}",
         doing="replaying",
-        done="run again",
+        done="set to run again",
         count=lambda access, torn: _count(access, chosen, torn),
         batches=_batches(chosen),
         repair=replay_dead,

@@ -51,7 +51,7 @@ def enqueue(
 
     from capelin.admin.torn import named
     from capelin.cli.opening import check_shared, open_app
-    from capelin.errors import EnqueueError, RedisRefused
+    from capelin.errors import EnqueueError, RedisRefused, TornKey
 
     path, name, text = _sorted_out(app, task, arguments)
     loaded = open_app(path, app_dir=app_dir, redis=redis, prefix=prefix)
@@ -75,7 +75,9 @@ def enqueue(
             except EnqueueError as error:
                 [cause] = error.causes
                 if isinstance(cause, RedisRefused):
-                    raise await named(loaded.client().connection, cause) from error
+                    told = await named(loaded.client().connection, cause)
+                    if isinstance(told, TornKey):
+                        raise told from error
                 raise
             await _tell(job, wait=wait or timeout is not None, timeout=timeout, as_json=as_json)
 

@@ -136,7 +136,7 @@ def retry(
             ],
         )
 
-    carry_out(work_on("retry {}", "retrying", "run again, or due now", named, repair), manner)
+    carry_out(work_on("retry {}", "retrying", "set to run again, or due now", named, repair), manner)
 
 
 def _by_id(verb: str, ids: "Sequence[str]", manner: "Manner") -> None:

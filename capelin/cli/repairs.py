@@ -63,7 +63,7 @@ class Work(Generic[T]):
     Attributes:
         order: What is to be done, with ``{}`` for how many: ``replay {}``.
         doing: While it is done: ``replaying``.
-        done: Once it is: ``run again``.
+        done: Once it is: ``set to run again``.
         count: Counts the jobs, as they are now; notes what is wrong with places that cannot be read.
         batches: Gives those that were counted: none that got its status after a moment, ms; notes, too.
         repair: Does it to some.

@@ -7,8 +7,9 @@
 --   `parked:<task>`. order: up or down. begin: an entry's id or a score to begin at, or after it with `(` before; '' for the
 --   end of the place. beyond: in a sorted set, the uid after which to go on among those of score `begin`.
 -- Reply: a list for each lane, each of at most `count` entries {at, uid, reason, record, error}. at: the entry's id, or its
---   score; uid: '' when it has none; reason: of a dead job; record: the values of SHOWN, or a status that is none for what is no record; error: {type, message} or nothing. Instead
---   of a list 'TORN <found> <wanted> <key>', where the place is a key of another type.
+--   score; uid: '' when it has none; reason: of a dead job; record: the values of SHOWN, or a status that is none for what is no
+--   record; error: {type, message} or nothing. Instead of a list 'TORN <found> <wanted> <key>', where the place is a key of another
+--   type.
 -- include: shard
 local SHOWN = { 'status', 'task', 'place', 'priority', 'enqueued', 'started', 'finished', 'parent' }
 local NO_RECORD = { '?', false, false, false, false, false, false, false }

@@ -2,8 +2,8 @@
 --   and streams that are empty, with their group and the names of its consumers; the next job makes them anew. O(limit).
 -- KEYS: meta, never, wake, scheduled, finished, dlq, *streams
 -- ARGV: limit, resend_window, default_retention, most_finished, dlq_age, most_dead, parked_age
--- Reply: {trimmed, dead purged, dead-lettered, more, parked, torn}; torn: what was set aside; parked: {task, digest, parked_by} of the oldest of each task
---   that are left, each once, for whoever can find them a worker.
+-- Reply: {trimmed, dead purged, dead-lettered, more, parked, torn}; parked: {task, digest, parked_by} of the oldest of each task
+--   that are left, each once, for whoever can find them a worker; torn: what was set aside.
 -- include: now, shard, streams, wake, place, parking, aside, trim, strangers
 redis.call('PERSIST', meta)
 local budget = tonumber(limit)

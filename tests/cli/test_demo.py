@@ -177,7 +177,7 @@ def test_kept_it_can_be_looked_at_and_its_dlq_replayed(processes: Processes) -> 
     demo.wait_for_line_sync("go on until Ctrl-C")
     replayed = processes.capelin(*replay)
     assert replayed.wait_sync() == 0
-    assert "jobs run again" in replayed.output
+    assert "jobs set to run again" in replayed.output
     workers = processes.capelin("workers", "--json", "--redis", replay[-1])
     assert workers.wait_sync() == 0
     assert workers.output.count('"alive": true') >= 2

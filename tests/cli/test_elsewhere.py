@@ -25,7 +25,7 @@ SAYS = {
     "jobs retry {dead}": "runs again",
     "dlq": "ValueError: it fell over",
     "dlq show {dead}": "it fell over",
-    "dlq replay --all": "1 job run again",
+    "dlq replay --all": "1 job set to run again",
     "dlq purge --all --yes": "1 job removed",
     "workers": "stopping",
     "workers show pod-3": "owns        default:1",

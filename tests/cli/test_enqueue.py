@@ -71,3 +71,12 @@ def test_a_result_is_waited_for_and_printed_as_json(
     wait_until_sync(
         lambda: do(lambda: shop.app.job(held).status()) == "cancelled", description="the job to be cancelled"
     )
+
+
+def test_a_full_queue_is_told_as_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPELIN_MAX_QUEUE_LENGTH", "8")  # one a shard
+    said = [run("enqueue", APP, "greet", '["Ada"]') for _ in range(9)]
+    assert {one.status for one in said[:8]} == {0}
+    assert said[8].status != 0
+    assert "not enqueued" in said[8].err
+    assert "max_queue_length=8" in said[8].err

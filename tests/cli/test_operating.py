@@ -114,7 +114,7 @@ def test_the_dlq_is_replayed_by_what_went_wrong(run: Run, ids: dict[str, str]) -
     assert run("dlq", "replay", *value, "--dry-run").out == "would replay 3 jobs; nothing was changed\n"
     assert run("dlq", "replay", "--all", "--dry-run", "--json").json == {"would": "replay 4 jobs", "jobs": 4}
     assert names(run("dlq", "--json"), ids) == {"dead0", "dead1", "dead2", "refused"}
-    assert run("dlq", "replay", *value, "--rate", "1000/s").out == "3 jobs run again\n"
+    assert run("dlq", "replay", *value, "--rate", "1000/s").out == "3 jobs set to run again\n"
     assert names(run("dlq", "--json"), ids) == {"refused"}
     assert "no job" not in run("dlq", "replay", "--newer-than", "1h", "--jsonl").out
     assert names(run("dlq", "--json"), ids) == set()
@@ -134,7 +134,7 @@ def test_jobs_are_cancelled_and_retried_by_filter(run: Run, ids: dict[str, str])
     assert run("jobs", "cancel", *waiting, "--yes").out == "1 job cancelled\n"
     assert run("jobs", "show", ids["queued"], "--json").json["status"] == "cancelled"
     assert run("jobs", "show", ids["other"], "--json").json["status"] == "queued"
-    assert run("jobs", "retry", "--status", "scheduled").out == "1 job run again, or due now\n"
+    assert run("jobs", "retry", "--status", "scheduled").out == "1 job set to run again, or due now\n"
     assert run("jobs", "show", ids["scheduled"], "--json").json["status"] == "queued"
     assert run("jobs", "retry", "--task", "fail", "--dry-run", "--json").json["jobs"] == 3
     assert run("jobs", "retry", "--task", "fail", "--json").json == {"done": 3, "refused": {}}
@@ -235,7 +235,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(run: Run, words: tuple[str, 
 
 def test_repairs_of_nothing_do_nothing(run: Run, shop: Any, do: Do) -> None:
     do(lambda: shop.greet.options(delay=60).enqueue("Ada"))
-    assert run("dlq", "replay", "--error", "x*").out == "0 jobs run again\n"
+    assert run("dlq", "replay", "--error", "x*").out == "0 jobs set to run again\n"
     assert run("dlq", "purge", "--all").out == "0 jobs removed\n"
     assert run("jobs", "cancel", "--status", "parked").out == "0 jobs cancelled\n"
     assert run("queues", "drain", "default").status == 0
@@ -247,5 +247,5 @@ def test_operators_reach_a_redis_behind_sentinels(run: Run, redis_server: RedisS
         for words in LISTINGS[2:]:
             said = run(*words, "--redis", watched.url, *(() if words == ("leader",) else ("--json",)))
             assert said.status == 0, (words, said)
-        assert run("dlq", "replay", "--all", "--redis", watched.url).out == "0 jobs run again\n"
+        assert run("dlq", "replay", "--all", "--redis", watched.url).out == "0 jobs set to run again\n"
         assert "no queue" in one_line(run("queues", "purge", "default", "--redis", watched.url))

@@ -50,7 +50,7 @@ def test_a_dead_job_is_shown_like_any_other(run: Run, dead: list[str]) -> None:
 def test_replay_by_id_runs_those_jobs_again_as_new(
     run: Run, dead: list[str], drain: Callable[[], None]
 ) -> None:
-    assert run("dlq", "replay", dead[0], dead[2]).out == "2 jobs run again\n"
+    assert run("dlq", "replay", dead[0], dead[2]).out == "2 jobs set to run again\n"
     assert dead_ids(run) == {dead[1]}
     assert status_of(run, dead[0]) == "queued"
     drain()
@@ -60,11 +60,11 @@ def test_replay_by_id_runs_those_jobs_again_as_new(
 
 
 def test_replay_of_a_task_of_a_queue_and_of_all(run: Run, dead: list[str]) -> None:
-    assert run("dlq", "replay", "--task", "refuse").out == "1 job run again\n"
+    assert run("dlq", "replay", "--task", "refuse").out == "1 job set to run again\n"
     assert dead_ids(run) == set(dead[:2])
     assert run("dlq", "replay", "--queue", "default", "--json").json == {"done": 2, "refused": {}}
     assert dead_ids(run) == set()
-    assert run("dlq", "replay", "--all").out == "0 jobs run again\n"
+    assert run("dlq", "replay", "--all").out == "0 jobs set to run again\n"
 
 
 def test_replay_of_a_job_that_is_not_dead_is_refused(run: Run, dead: list[str]) -> None:
@@ -82,7 +82,7 @@ def test_replay_beside_a_live_job_of_the_same_dedupe_key_is_told(
     second = do(lambda: shop.fail.options(dedupe_key="k").enqueue()).id
     said = run("dlq", "replay", first)
     assert said.status == 1
-    assert said.out == "0 jobs run again\n"
+    assert said.out == "0 jobs set to run again\n"
     assert f"its dedupe key is held by {second}" in said.err
     assert "its dedupe key is held by" in one_line(run("jobs", "retry", first))
 
@@ -97,7 +97,7 @@ def test_entries_that_cannot_be_read_are_listed_told_and_purged(
     assert len(run("dlq", "--json").json["jobs"]) == 5
     assert "torn" in run("dlq").out
     said = run("dlq", "replay", "--all")
-    assert (said.status, said.out) == (1, "3 jobs run again\n")
+    assert (said.status, said.out) == (1, "3 jobs set to run again\n")
     assert "cannot be read; purge it" in said.err
     assert run("dlq", "purge", "--all", "--yes").out == "2 jobs removed\n"
     assert dead_ids(run) == set()
@@ -146,7 +146,7 @@ def test_more_dead_jobs_than_one_page_holds_are_all_replayed(
     drain()
     assert len(run("dlq", "ls", "--limit", "500", "--json").json["jobs"]) == 450
     assert len(run("dlq", "ls", "--task", "refuse", "--limit", "300", "--json").json["jobs"]) == 300
-    assert run("dlq", "replay", "--task", "refuse").out == "450 jobs run again\n"
+    assert run("dlq", "replay", "--task", "refuse").out == "450 jobs set to run again\n"
     drain()
     assert run("dlq", "purge", "--all", "--yes").out == "450 jobs removed\n"
 

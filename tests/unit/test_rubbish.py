@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
 
 from capelin import Capelin
 from capelin.admin.access import open_access
-from capelin.keys import Keys
+from capelin.keys import Keys, type_of
+from capelin.lua.loader import load
 from capelin.settings import Settings
 from capelin.workers.fleet import Member, read_members, wanted_shards
 from capelin.workers.lanes import Lanes
@@ -75,3 +77,11 @@ async def test_a_lane_that_was_cancelled_is_not_woken_in_the_place_of_one_that_w
     with pytest.raises(asyncio.CancelledError):
         await leaving
     assert len(lanes) == 0
+
+
+def test_scripts_and_python_agree_on_the_types_of_keys() -> None:
+    """`whole` refuses by the one, and a person is told by the other."""
+    table = load("pause").text.partition("local TYPES = {")[2].partition("}")[0]
+    types = dict(re.findall(r"(\w+) = '(\w+)'", table))
+    assert len(types) > 10
+    assert types == {kind: type_of(f"capelin:{{emails:3}}:{kind}") for kind in types}

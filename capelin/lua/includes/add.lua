@@ -1,5 +1,6 @@
 -- include: now, place, total
--- add: writes a new job, its place first: a record without one would answer a re-sent request as if all were well. `extra` holds record fields that most jobs lack, and `expires_in` (ms from the due moment).
+-- add: writes a new job, its place first: a record without one would answer a re-sent request as if all were well. `extra` holds
+--   record fields that most jobs lack, and `expires_in` (ms from the due moment).
 local function add(uid, task, digest, args, priority, due, extra)
   local fields = { 'task', task, 'status', 'queued', 'enqueued', now }
   local n = 6
