@@ -32,7 +32,6 @@ from tests.support.held_clock import AnyConnection, HeldClock
 from tests.support.memory import SCHEME, MemoryConnection
 from tests.support.resp import texts
 
-
 START = 1_900_000_000_000
 """When every test begins, ms: a multiple of 100 s."""
 TTL = 6_000
