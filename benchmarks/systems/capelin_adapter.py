@@ -15,6 +15,7 @@ from benchmarks.serving import main
 from benchmarks.systems import capelin_spin
 from benchmarks.work import COROUTINES, Job, Work
 from capelin import Capelin
+from capelin._collecting import set_aside_what_stays
 from capelin.logs import configure
 from capelin.settings import Settings as CapelinSettings
 from capelin.workers.worker import Worker
@@ -64,6 +65,7 @@ class CapelinAdapter(Adapter):
         del url
         queue = capelin_spin.QUEUE if work is Work.SPIN else "default"
         worker = self._worker = Worker(self._opened, queues={queue: 1})
+        set_aside_what_stays()  # as `capelin worker` does
         running = asyncio.create_task(worker.run())
         try:
             await asyncio.shield(running)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import structlog
 
 from capelin import logs
+from capelin._collecting import set_aside_what_stays
 from capelin.errors import CapelinError
 from capelin.metrics.meter import NO_METER
 from capelin.workers.child import Parent, this_command
@@ -78,6 +79,7 @@ def run_worker(
                     around.enter_context(logs.relayed())
                 if watch is not None:
                     await around.enter_async_context(watch.over(worker))
+                set_aside_what_stays()
                 await worker.run()
         except CapelinError as error:
             failures.append(error)

@@ -215,6 +215,7 @@ class Executor:
             self._end(start, row)
 
     def _end(self, start: Start, row: OutcomeRow | None) -> None:
+        start.handle = None  # its context holds the start: of such cycles only the collector would free a job
         try:
             self._ended(start, row)
         except BaseException as error:  # no memory, or a bug: its stake would be kept for ever

@@ -48,6 +48,20 @@ def test_a_second_signal_hurries_and_loses_nothing(
     assert run("jobs", "show", job_id, "--json").json["status"] == "queued"
 
 
+def test_the_garbage_collector_leaves_alone_what_was_loaded(
+    processes: Processes, redis_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "frozen.py").write_text(
+        "import gc, pathlib\nfrom capelin import Capelin\napp = Capelin()\n"
+        "@app.task\nasync def count() -> None:\n"
+        "    pathlib.Path('counted').write_text(str(gc.get_freeze_count()))\n"
+    )
+    env = {"CAPELIN_REDIS_URL": redis_url}
+    assert processes.capelin("enqueue", "frozen:app", "count", cwd=tmp_path, env=env).wait_sync() == 0
+    assert processes.capelin("worker", "frozen:app", "--burst", cwd=tmp_path, env=env).wait_sync() == 0
+    assert int((tmp_path / "counted").read_text()) > 10_000
+
+
 def test_a_burst_runs_what_is_due_and_ends(
     processes: Processes, redis_url: str, run: Run, shop: Any, do: Do
 ) -> None:
