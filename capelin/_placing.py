@@ -89,6 +89,11 @@ class Dealer:
         layouts = {queue: self._layouts[queue] for queue in {requests[place].queue for place in chosen}}
         return self._deal(requests, chosen, uids, layouts)
 
+    def batches_of(self, queue: str, texts: Sequence[str], layout: Layout) -> Iterator[Batch]:
+        """Deal requests with these arguments that may live in any shard of a queue."""
+        for part in self._spread(layout, range(len(texts)), texts):
+            yield Batch(queue, layout, (self.next_shard(layout),), part, _uids(part, _NO_UIDS))
+
     def _deal(
         self,
         requests: Requests,
@@ -107,21 +112,21 @@ class Dealer:
                 route = _route(request, key, layouts[request.queue])
                 fixed.setdefault((request.queue, route), []).append(place)
         for (queue, route), of_route in fixed.items():
-            for part in _parts(of_route, requests, MOST_A_CALL):
+            for part in _parts(of_route, [requests[place].args for place in of_route], MOST_A_CALL):
                 yield Batch(queue, layouts[queue], route, part, _uids(part, uids))
         for queue, of_queue in anywhere.items():
             layout = layouts[queue]
-            for part in self._spread(layout, of_queue, requests):
+            for part in self._spread(layout, of_queue, [requests[place].args for place in of_queue]):
                 route = (self.next_shard(layout),)
                 yield Batch(queue, layout, route, part, _uids(part, uids), choices=layout.shards)
 
-    def _spread(self, layout: Layout, places: list[int], requests: Requests) -> Iterator[Sequence[int]]:
-        """Part jobs that may live in any shard, so that each shard gets some."""
+    def _spread(self, layout: Layout, places: Sequence[int], texts: Sequence[str]) -> Iterator[Sequence[int]]:
+        """Part jobs that may live in any shard (their places and arguments), so that each gets some."""
         shards = layout.shards
         most = min(MOST_A_CALL, max(_FEWEST_A_CALL, -(-len(places) // shards)))
         if self._most_waiting is not None:
             most = min(most, share_of(self._most_waiting, shards - 1, shards))
-        return _parts(places, requests, most)
+        return _parts(places, texts, most)
 
 
 def _uids(places: Sequence[int], known: Mapping[int, str]) -> list[str]:
@@ -147,11 +152,15 @@ def share_of(limit: int, shard: int, shards: int) -> int:
     return max(1, limit // shards + (shard < limit % shards))
 
 
-def _parts(places: Sequence[int], requests: Requests, most: int) -> Iterator[Sequence[int]]:
+def _parts(places: Sequence[int], texts: Sequence[str], most: int) -> Iterator[Sequence[int]]:
     """Cut places into parts of at most ``most``, and fewer where arguments are long."""
+    if max(map(len, texts), default=0) * most <= _MOST_CHARACTERS_A_CALL:
+        for begin in range(0, len(places), most):
+            yield places[begin : begin + most]
+        return
     begin, characters = 0, 0
-    for end, place in enumerate(places):
-        length = len(requests[place].args)
+    for end, text in enumerate(texts):
+        length = len(text)
         if end - begin >= most or (end > begin and characters + length > _MOST_CHARACTERS_A_CALL):
             yield places[begin:end]
             begin, characters = end, 0

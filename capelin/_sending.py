@@ -18,13 +18,14 @@ from capelin._patience import Patience
 from capelin._placing import Batch, Dealer, Requests, share_of
 from capelin._queues import Queues
 from capelin._rows import Rows, origin
+from capelin._sites import Cut, Prepared, Sites
 from capelin._visiting import borrower_of
 from capelin.connection import Confirmed, Connection, Copies, Stencil, Wish
 from capelin.durations import milliseconds
 from capelin.errors import RedisRefused, Unreachable
 from capelin.keys import Keys
-from capelin.lua import Call, Layout, Submitted
-from capelin.requests import JobRequest, check_request_size
+from capelin.lua import Call, Layout, Submitted, read_enqueued
+from capelin.requests import MOST_BYTES, JobRequest, check_request_size
 from capelin.settings import Settings
 
 _CALLS_A_ROUND = 32  # so that a million requests neither fill the memory nor keep others off the line
@@ -40,19 +41,35 @@ class Placed(NamedTuple):
 
 
 Results = list[Placed | Exception]
-Cut = Stencil[list[tuple[Submitted, str]] | None]
 
 
 class Full(RedisRefused):
     """Every shard that may take the batch holds its share of ``max_queue_length``."""
 
 
-class _Known(NamedTuple):
-    """What is known of requests: them, what has become of them, and which are to be placed anew."""
+class _Alike(NamedTuple):
+    """Requests that differ in their arguments alone: what is prepared for them, and the arguments."""
+
+    prepared: Prepared
+    texts: list[str]
+
+
+class _Errand(NamedTuple):
+    """Requests that are enqueued together.
+
+    Attributes:
+        requests: They.
+        results: What has become of them.
+        common: Fields of all of them.
+        wish: The copies to be waited for, if any.
+        alike: What they have in common, when that is all but their arguments.
+    """
 
     requests: Requests
     results: Results
-    moved: list[Batch]
+    common: Mapping[str, str]
+    wish: Wish | None = None
+    alike: _Alike | None = None
 
 
 class Sender:
@@ -69,6 +86,7 @@ class Sender:
     Attributes:
         layouts: Those that are known.
         dealer: Deals requests to shards.
+        sites: What is kept where requests are made.
     """
 
     def __init__(
@@ -86,6 +104,7 @@ class Sender:
         self._queues, self.layouts, self._rows = queues, queues.known, rows
         self._most_waiting = settings.max_queue_length
         self.dealer = Dealer(queues.known, most_waiting=self._most_waiting)
+        self.sites = Sites(queues.known, self._stencil)
         self._max_payload_bytes = settings.max_payload_bytes
         self._timeout = settings.enqueue_timeout
         self._resend_window = milliseconds(settings.resend_window)
@@ -100,43 +119,65 @@ class Sender:
             PayloadTooLarge: A request's arguments are too large; nothing was sent.
             UnsupportedSchema: A queue was written by a newer major version; nothing was sent.
         """
-        for request in requests:
-            check_request_size(request, self._max_payload_bytes)
         patience = Patience(self._timeout)
         self._queues.forget_unsettled()
-        try:
-            if unknown := [request.queue for request in requests if request.queue not in self.layouts]:
-                await self._open(set(unknown), patience)
-        except (Unreachable, RedisRefused) as error:
-            return [error] * len(requests)
         results: Results = [_NOT_YET] * len(requests)
-        wish = self._durability.wish(requests)
         common = origin()
-        batches = (
-            self.dealer.batches(requests) if len(requests) > 1 else iter((self.dealer.batch(requests[0]),))
-        )
+        alike = self._alike(requests) if len(requests) > 1 and not common else None
+        if alike is None:
+            for request in requests:
+                check_request_size(request, self._max_payload_bytes)
+            try:
+                if unknown := [request.queue for request in requests if request.queue not in self.layouts]:
+                    await self._open(set(unknown), patience)
+            except (Unreachable, RedisRefused) as error:
+                return [error] * len(requests)
+            errand = _Errand(requests, results, common, self._durability.wish(requests))
+        else:
+            errand = _Errand(requests, results, common, alike=alike)
+        batches = self._dealt(errand)
         while batch_round := list(islice(batches, _CALLS_A_ROUND)):
-            gave_up = await self._send_round(
-                batch_round, requests, common, results, patience=patience, wish=wish
-            )
+            gave_up = await self._send_round(batch_round, errand, patience)
             if gave_up is not None:
                 return [gave_up if result is _NOT_YET else result for result in results]
             patience.renew()
         return results
+
+    def _alike(self, requests: Requests) -> _Alike | None:
+        """Return what requests have in common, if that is all but their arguments, and these are not long."""
+        first = requests[0]
+        prepared = None if self.demands else self.sites.prepared(first, many=True)
+        if prepared is None:
+            return None
+        site, longest = first.site, self._max_payload_bytes // MOST_BYTES
+        texts = [request.args for request in requests if request.site is site]
+        return (
+            _Alike(prepared, texts)
+            if len(texts) == len(requests) and len(max(texts, key=len)) <= longest
+            else None
+        )
+
+    def _dealt(self, errand: _Errand) -> Iterator[Batch]:
+        requests, alike = errand.requests, errand.alike
+        if alike is not None:
+            return self.dealer.batches_of(requests[0].queue, alike.texts, alike.prepared.layout)
+        if len(requests) == 1:
+            return iter((self.dealer.batch(requests[0]),))
+        return self.dealer.batches(requests)
 
     @property
     def demands(self) -> bool:
         """Whether every request needs more than a shard: room in its queue, copies, or encryption."""
         return self._most_waiting is not None or self._durability.always or self._rows.seals
 
-    def stencil(self, request: JobRequest[Any], layout: Layout, shard: int) -> Cut:
-        """Return the call that enqueues such a request in a shard, but for uid and arguments."""
+    def _stencil(self, request: JobRequest[Any], layout: Layout, shard: int) -> Cut:
+        """Return the call that enqueues such requests in a shard, but for uids and arguments."""
 
         def call(uid: str, args: str) -> Call[Any]:
             batch = Batch(request.queue, layout, (shard,), (0,), (uid,))
-            return self._call(batch, (request.with_args(args),), {}, touch=False)
+            return self._call(batch, _Errand((request.with_args(args),), [], {}))
 
-        return Stencil(call)
+        return Stencil(call, read_enqueued)
 
     async def go_on(
         self, request: JobRequest[Any], layout: Layout, shard: int, uid: str
@@ -144,9 +185,8 @@ class Sender:
         """Go on with a request that was sent to a shard as this job, and is not there for sure."""
         results: Results = [_NOT_YET]
         batch = Batch(request.queue, layout, (shard,), (0,), (uid,))
-        gave_up = await self._send_round(
-            [batch], (request,), origin(), results, patience=Patience(self._timeout), wish=None
-        )
+        errand = _Errand((request,), results, origin())
+        gave_up = await self._send_round([batch], errand, Patience(self._timeout))
         return gave_up or results[0]
 
     async def _open(self, queues: set[str], patience: Patience) -> None:
@@ -158,48 +198,44 @@ class Sender:
                     raise
 
     async def _send_round(
-        self,
-        batches: list[Batch],
-        requests: Requests,
-        common: Mapping[str, str],
-        results: Results,
-        *,
-        patience: Patience,
-        wish: Wish | None,
+        self, batches: list[Batch], errand: _Errand, patience: Patience
     ) -> Unreachable | None:
         """Send batches until each is confirmed or refused; return why if the time is over before."""
         while batches:
-            calls = (self._call(batch, requests, common, touch=wish is not None) for batch in batches)
-            if wish is None:
+            calls = (self._call(batch, errand) for batch in batches)
+            if errand.wish is None:
                 replies = await self._connection.run_in_turn(calls)
             else:
-                replies = await self._confirming.run_confirmed(list(calls), wish)
+                replies = await self._confirming.run_confirmed(list(calls), errand.wish)
             again: list[Batch] = []
             moved: list[Batch] = []
-            known = _Known(requests, results, moved)
             for batch, answer in zip(batches, replies, strict=True):
-                again += self._read(batch, answer, known)
+                again += self._read(batch, answer, errand, moved)
             if moved:
-                again += await self._place_anew(known, patience)
+                again += await self._place_anew(moved, errand, patience)
             batches = again
             lost = next((reply for reply in replies if isinstance(reply, Unreachable)), None)
             if lost is not None and not await patience.pause():
                 return lost
         return None
 
-    def _read(self, batch: Batch, answer: Any, known: _Known) -> Iterable[Batch]:
+    def _read(self, batch: Batch, answer: Any, errand: _Errand, moved: list[Batch]) -> Iterable[Batch]:
         """Note what became of a batch; return what is to be sent, again or on."""
         reply, copies = answer if isinstance(answer, Confirmed) else (answer, None)
-        if isinstance(reply, Unreachable):
+        if reply is Submitted.NEW:
+            shard, results = batch.route[0], errand.results
+            for place, uid in zip(batch.places, batch.uids, strict=True):
+                results[place] = Placed(shard, uid, reply)
+        elif isinstance(reply, Unreachable):
             return (batch,)
-        if reply is None:
+        elif reply is None:
             if self._move_on(batch):
                 return (batch,)
-            self._fail(batch, self._full(batch), known.results)
+            self._fail(batch, self._full(batch), errand.results)
         elif isinstance(reply, Exception):
-            self._fail(batch, reply, known.results)
+            self._fail(batch, reply, errand.results)
         else:
-            return self._heed(batch, reply, copies, known)
+            return self._heed(batch, reply, copies, errand, moved)
         return ()
 
     def _heed(
@@ -207,7 +243,8 @@ class Sender:
         batch: Batch,
         reply: Sequence[tuple[Submitted, str]],
         copies: Copies | None,
-        known: _Known,
+        errand: _Errand,
+        moved: list[Batch],
     ) -> Iterator[Batch]:
         """Note what became of a batch's requests; yield those that are to be sent on."""
         onward: list[int] = []
@@ -224,27 +261,33 @@ class Sender:
                 yield batch.part([index], (there, *batch.route), past=(detail,))
             else:
                 place = batch.places[index]
-                lack = None if copies is None else self._durability.lack(known.requests[place], copies)
-                known.results[place] = Placed(batch.route[0], detail, verdict, lack)
+                lack = None if copies is None else self._durability.lack(errand.requests[place], copies)
+                errand.results[place] = Placed(batch.route[0], detail, verdict, lack)
         if onward:
             yield batch.part(onward, batch.route[1:])
         if refused:
-            known.moved.append(batch.part(refused, batch.route))
+            moved.append(batch.part(refused, batch.route))
 
-    async def _place_anew(self, known: _Known, patience: Patience) -> Iterable[Batch]:
+    async def _place_anew(
+        self, moved: Sequence[Batch], errand: _Errand, patience: Patience
+    ) -> Iterable[Batch]:
         """Place requests by a newer layout. Where they were sent nothing of them was written, or will be."""
         try:
-            await self._open({batch.queue for batch in known.moved}, patience)
+            await self._open({batch.queue for batch in moved}, patience)
         except (Unreachable, RedisRefused) as error:
-            for batch in known.moved:
-                self._fail(batch, error, known.results)
+            for batch in moved:
+                self._fail(batch, error, errand.results)
             return ()
-        places = [place for batch in known.moved for place in batch.places]
-        uids = dict(zip(places, (uid for batch in known.moved for uid in batch.uids), strict=True))
-        return list(self.dealer.batches(known.requests, places, uids))
+        places = [place for batch in moved for place in batch.places]
+        uids = dict(zip(places, (uid for batch in moved for uid in batch.uids), strict=True))
+        return list(self.dealer.batches(errand.requests, places, uids))
 
-    def _call(self, batch: Batch, requests: Requests, common: Mapping[str, str], *, touch: bool) -> Call[Any]:
-        most = self._most_waiting
+    def _call(self, batch: Batch, errand: _Errand) -> Call[Any]:
+        alike = errand.alike
+        if alike is not None and batch.layout is alike.prepared.layout:
+            cut = self.sites.cut(alike.prepared, errand.requests[0], batch.route[0])
+            return cut.fill_rows(batch.uids, [alike.texts[place] for place in batch.places])
+        requests, common, most = errand.requests, errand.common, self._most_waiting
         shard = self._keys.shard(batch.queue, batch.route[0])
         row = self._rows.row
         if batch.past:
@@ -255,7 +298,7 @@ class Sender:
             resend_window=self._resend_window,
             layout=batch.layout.version,
             question=len(batch.route) > 1,
-            touch=touch,
+            touch=errand.wish is not None,
             jobs=[
                 row(requests[place], uid, common) for place, uid in zip(batch.places, batch.uids, strict=True)
             ],

@@ -214,12 +214,19 @@ class Capelin(AppTasks, Bound, AppSchedules, Generic[Resources]):
         if self.tracer is not None:
             return await self._enqueue_traced(self.tracer, requests)
         if is_request(requests):
-            placed = await self.client().enqueue_one(requests)
-            if isinstance(placed, Placed) and placed.lack is None:
-                return handle(self, requests, placed)
-            return handles(self, (requests,), (placed,))
+            return await self.enqueue_with(requests, requests.args)
         many = checked(requests)
         return handles(self, many, await self.client().enqueue(many)) if many else []
+
+    async def enqueue_with(self, request: JobRequest[R], args: str, /) -> Job[R]:
+        """``enqueue`` a request with these arguments (encoded) for its own: what tasks call."""
+        if self.tracer is not None:
+            traced: Job[R] = await self._enqueue_traced(self.tracer, request.with_args(args))
+            return traced
+        placed = await self.client().enqueue_one(request, args)
+        if isinstance(placed, Placed) and placed.lack is None:
+            return handle(self, request, placed)
+        return handles(self, (request,), (placed,))[0]
 
     @overload
     def enqueue_sync(self, request: JobRequest[R], /) -> Job[R]: ...

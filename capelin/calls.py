@@ -45,10 +45,9 @@ class Enqueuer(Protocol):
         """Whether encoded arguments are read back and compared (``testing`` and ``dev``)."""
         ...
 
-    @overload
-    async def enqueue(self, request: JobRequest[R], /) -> "Job[R]": ...
-    @overload
-    async def enqueue(self, requests: Iterable[JobRequest[Any]], /) -> "list[Job[Any]]": ...
+    async def enqueue_with(self, request: JobRequest[R], args: str, /) -> "Job[R]":
+        """Enqueue a request with these arguments (encoded) for its own."""
+        ...
 
     @overload
     def enqueue_sync(self, request: JobRequest[R], /) -> "Job[R]": ...
@@ -59,13 +58,18 @@ class Enqueuer(Protocol):
 class Submit(ABC, Generic[P, R]):
     """Makes requests of a task's arguments and sends them."""
 
-    @abstractmethod
     def job(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
         """Return one job to be, for ``app.enqueue([...])``, ``then=`` and schedules. Nothing is sent.
 
         Raises:
             InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
         """
+        request, text = self._asked(args, kwargs)
+        return request.with_args(text)
+
+    @abstractmethod
+    def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[JobRequest[R], str]:
+        """Return what is asked for but for its arguments, and these encoded."""
 
     @abstractmethod
     def _enqueuer(self) -> Enqueuer: ...
@@ -82,8 +86,8 @@ class Submit(ABC, Generic[P, R]):
         Example:
             job = await send.enqueue("a@b.c", subject="x")
         """
-        request = self.job(*args, **kwargs)
-        return await self._enqueuer().enqueue(request)
+        request, text = self._asked(args, kwargs)
+        return await self._enqueuer().enqueue_with(request, text)
 
     def enqueue_sync(self, /, *args: P.args, **kwargs: P.kwargs) -> "Job[R]":
         """Enqueue one job from code without an event loop: Django, Flask, scripts, ``def`` tasks.
@@ -92,8 +96,7 @@ class Submit(ABC, Generic[P, R]):
             SyncInAsync: There is a running event loop in this thread; use ``await ...enqueue(...)``.
             The same errors as ``enqueue`` otherwise.
         """
-        request = self.job(*args, **kwargs)
-        return self._enqueuer().enqueue_sync(request)
+        return self._enqueuer().enqueue_sync(self.job(*args, **kwargs))
 
 
 def request_fields(options: EffectiveOptions) -> RequestFields:
@@ -117,19 +120,13 @@ class TaskCall(Submit[P, R]):
         self._changes = call.request_fields()
         self._known: tuple[EffectiveOptions, JobRequest[R]] | None = None
 
-    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
-        """Return one job to be, with these options. Nothing is sent.
-
-        Raises:
-            InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
-        """
+    def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[JobRequest[R], str]:
         task = self._task
         apps = task.agreeing_apps() if task.maker is None else (task.maker,)
         check = False
         for app in apps:  # any() would cost more than the rest of this
             check = check or app.check_round_trip
-        text = task.signature.encode(args, kwargs, check_round_trip=check)
-        return self._without_args(apps).with_args(text)
+        return self._without_args(apps), task.signature.encode(args, kwargs, check_round_trip=check)
 
     def _enqueuer(self) -> Enqueuer:
         return self._task.app
@@ -162,7 +159,8 @@ class NamedTask(Submit[..., Any]):
         self.name = check_name("task", name)
         self._app = app
         self._call = call
-        self._fields = request_fields(app.defaults.effective()) | call.request_fields()
+        fields = request_fields(app.defaults.effective()) | call.request_fields()
+        self._request: JobRequest[Any] = JobRequest(task=self.name, **fields).at_site()
 
     def options(self, **options: Unpack[CallArguments]) -> "NamedTask":
         """Return this task with options for one call, laid over those it has (see ``CallOptions``)."""
@@ -170,16 +168,11 @@ class NamedTask(Submit[..., Any]):
         changed = {f.name: value for f in fields(given) if (value := getattr(given, f.name)) is not None}
         return NamedTask(self._app, self.name, replace(self._call, **changed))
 
-    def job(self, /, *args: Any, **kwargs: Any) -> JobRequest[Any]:
-        """Return one job to be; its arguments are plain JSON.
-
-        Raises:
-            InvalidArguments: An argument is not plain JSON.
-        """
-        return JobRequest(task=self.name, args=encode_plain(self.name, args, kwargs), **self._fields)
+    def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[JobRequest[Any], str]:
+        return self._request, encode_plain(self.name, args, kwargs)
 
     def _enqueuer(self) -> Enqueuer:
         return self._app
 
     def __repr__(self) -> str:
-        return f"<NamedTask {self.name} queue={self._fields.get('queue')}>"
+        return f"<NamedTask {self.name} queue={self._request.queue}>"

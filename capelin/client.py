@@ -78,9 +78,9 @@ class Client:
         """Enqueue; see ``Sender.send``."""
         return await self._sender.send(requests)
 
-    def enqueue_one(self, request: JobRequest[Any]) -> Coroutine[Any, Any, Placed | Exception]:
-        """Enqueue one request; see ``Express``."""
-        return self._express.send(request)
+    def enqueue_one(self, request: JobRequest[Any], args: str) -> Coroutine[Any, Any, Placed | Exception]:
+        """Enqueue one request with these arguments; see ``Express``."""
+        return self._express.send(request, args)
 
     async def status(self, job: JobId) -> JobStatus | None:
         """Return a job's status; None when there is no record.

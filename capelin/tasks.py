@@ -165,13 +165,8 @@ class Task(Submit[P, R]):
         """
         return TaskCall(self, CallOptions(**options))
 
-    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> JobRequest[R]:
-        """Return one job to be, for ``app.enqueue([...])``, ``then=`` and schedules. Nothing is sent.
-
-        Raises:
-            InvalidArguments: The arguments do not fit the task's signature, or cannot be encoded exactly.
-        """
-        return self._plain_call.job(*args, **kwargs)
+    def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[JobRequest[R], str]:
+        return self._plain_call._asked(args, kwargs)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- its own
 
     def _enqueuer(self) -> Enqueuer:
         return self.app

@@ -1,11 +1,11 @@
-"""A call that is packed once but for two of its arguments, and filled in each time that it is sent.
+"""A call that is packed once but for two arguments of each of its rows, and filled in whenever it is sent.
 
-Enqueueing one job at a time, a program sends the same two dozen values again and again; all but the job's uid
-and its arguments are those of the call before.
+Enqueueing from one line of code, a program sends the same two dozen values again and again; all but a job's
+uid and its arguments are those of the job before.
 """
 
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
 
 from capelin.connection.wire import pack
 from capelin.lua.call import Call
@@ -17,26 +17,36 @@ _FIRST, _SECOND = "\0first", "\0second"
 
 
 class Stencil(Generic[T]):
-    """A packed call with two holes.
+    """A packed call with two holes in each of its rows.
 
     Args:
-        make: Makes the call with two texts, which stand in it once each, in this order.
+        make: Makes the call with two texts, which stand in its one row once each, in this order.
+        parse: Reads the reply of a call that was filled in.
 
     Raises:
         ValueError: They do not.
 
     Example:
-        stencil = Stencil(lambda uid, args: lua.enqueue(shard, jobs=[NewJob(uid, "send", digest, args)], ...))
+        def call(uid, args):
+            return lua.enqueue(shard, jobs=[NewJob(uid, "send", digest, args)], ...)
+
+        stencil = Stencil(call, lua.read_enqueued)
         await connection.run(stencil.fill(new_uid(), '[["a@b.c"],{}]'))
     """
 
-    __slots__ = ("_after", "_before", "_between", "_call")
+    __slots__ = ("_after", "_before", "_between", "_call", "_one", "_row", "_size", "_width")
 
-    def __init__(self, make: Callable[[str, str], Call[T]]) -> None:
-        self._call = call = make(_FIRST, _SECOND)
-        packed = pack([call.command])
-        self._before, rest = packed.split(_bulk(_FIRST))
-        self._between, self._after = rest.split(_bulk(_SECOND))
+    def __init__(self, make: Callable[[str, str], Call[Any]], parse: Callable[[Any], T]) -> None:
+        call = make(_FIRST, _SECOND)
+        self._width = width = len(call.script.group)
+        self._size = len(call.command) - width
+        before, rest = _body(call.command[self._size :]).split(_bulk(_FIRST))
+        between, after = rest.split(_bulk(_SECOND))
+        self._before = _body(call.command[: self._size])
+        self._one = b"*%d\r\n%b%b" % (self._size + width, self._before, before)
+        self._between, self._after = between, after
+        self._row = before.decode(), between.decode(), after.decode()
+        self._call: Call[T] = Call(call.script, call.keys, (), parse)
 
     def fill(self, first: str, second: str) -> Call[T]:
         """Return the call with these texts.
@@ -46,7 +56,7 @@ class Stencil(Generic[T]):
         """
         one, two = first.encode(), second.encode()
         packed = b"%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b" % (
-            self._before,
+            self._one,
             len(one),
             one,
             self._between,
@@ -55,6 +65,31 @@ class Stencil(Generic[T]):
             self._after,
         )
         return self._call.as_packed(packed)
+
+    def fill_rows(self, firsts: Sequence[str], seconds: Sequence[str]) -> Call[T]:
+        """Return the call with as many rows, one for each pair of these texts.
+
+        Raises:
+            UnicodeEncodeError: One of them cannot be written as UTF-8.
+        """
+        before, between, after = self._row
+        rows = "".join(
+            [
+                f"{before}${_length(one)}\r\n{one}\r\n{between}${_length(two)}\r\n{two}\r\n{after}"
+                for one, two in zip(firsts, seconds, strict=True)
+            ]
+        )
+        count = self._size + self._width * len(firsts)
+        return self._call.as_packed(b"*%d\r\n%b%b" % (count, self._before, rows.encode()))
+
+
+def _length(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _body(values: Sequence[Any]) -> bytes:
+    """Values as they go over the socket, without the line that says how many they are."""
+    return pack([tuple(values)]).partition(b"\r\n")[2]
 
 
 def _bulk(text: str) -> bytes:

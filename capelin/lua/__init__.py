@@ -31,7 +31,16 @@ from capelin.lua.layouts import (
     seal,
 )
 from capelin.lua.leasing import fleet_beat, fleet_leave, lease_acquire, lease_release, lease_renew
-from capelin.lua.producing import FIRST_LAYOUT, NewJob, cancel, enqueue, replay, watch
+from capelin.lua.producing import (
+    FIRST_LAYOUT,
+    Enqueued,
+    NewJob,
+    cancel,
+    enqueue,
+    read_enqueued,
+    replay,
+    watch,
+)
 from capelin.lua.replies import (
     Beat,
     CancelVerdict,
@@ -58,6 +67,7 @@ __all__ = [
     "Cut",
     "DeadRow",
     "Delivery",
+    "Enqueued",
     "Home",
     "KnownTask",
     "Layout",
@@ -97,6 +107,7 @@ __all__ = [
     "purge",
     "queue_reshard",
     "queue_settle",
+    "read_enqueued",
     "reap",
     "renew",
     "replay",

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class Call(Generic[T]):
 
     def as_packed(self, packed: bytes) -> "Call[T]":
         """The same script with the same keys, and arguments that only this text has."""
-        call = cast(Call[T], object.__new__(Call))
+        call: Call[T] = object.__new__(type(self))
         call.script, call.keys, call.key, call.args, call.parse = (
             self.script,
             self.keys,

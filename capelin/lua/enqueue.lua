@@ -4,10 +4,10 @@
 -- ARGV: most, resend_window, layout, question, touch, *job(uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate)
 --   layout: the version by which the caller placed the jobs. question: 1 when this is the home of their keys under an older one:
 --   a job whose key is free here, or that has none, is not written, since it belongs elsewhere.
--- Reply: a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced, follower, late; and `moved` (with the
---   version that the caller must know: nothing was written), `free` (to a question), `away` (with a loan of the key that may be
---   over; see lend). Or the text 'full'. An `extra` with `schedule` and `tick` is a tick's job: it is written once, and not after
---   `not_after` (ms). One with `past` names loans that are over.
+-- Reply: 'new' when every job is, 'full', or a list, one a job: {verdict, uid}; verdicts: new, again, duplicate, replaced,
+--   follower, late; and `moved` (with the version that the caller must know: nothing was written), `free` (to a question), `away`
+--   (with a loan of the key that may be over; see lend). An `extra` with `schedule` and `tick` is a tick's job: it is written
+--   once, and not after `not_after` (ms). One with `past` names loans that are over.
 -- include: now, shard, streams, wake, place, parking, add, layout, holder, keys
 local TICKS_REMEMBERED = 30 * 86400 * 1000
 local OPTIONAL = { 'args', 'priority', 'expires', 'timeout', 'retry', 'retention', 'headers', 'then', 'on_failure', 'digest',
@@ -109,7 +109,7 @@ local added, doubled, taken, last_window = 0, 0, 0, 0
 local function submit(extra, uid, task, digest, args, priority, due, _, unique_key, unique_for, on_duplicate)
   if extra.tick then
     local verdict = settled(extra)
-    if verdict then return { verdict, uid } end
+    if verdict then return verdict, uid end
   end
   local past = extra.past
   extra.past = nil
@@ -118,11 +118,11 @@ local function submit(extra, uid, task, digest, args, priority, due, _, unique_k
     take_back(task, unique_key)
     call_in(past)
   end
-  if NOTHING_WRITTEN[verdict] then return { verdict, target } end
+  if NOTHING_WRITTEN[verdict] then return verdict, target end
   if extra.tick then settle_tick(extra, verdict) end -- the first write: a full Redis refuses it
   if verdict == 'duplicate' or verdict == 'replace' then doubled = doubled + 1 end
-  if verdict == 'again' or verdict == 'duplicate' then return { verdict, target } end
-  if verdict == 'known' then return { 'replaced', target } end
+  if verdict == 'again' or verdict == 'duplicate' then return verdict, target end
+  if verdict == 'known' then return 'replaced', target end
   if unique_key ~= '' then
     local name = unique(task, unique_key)
     extra.key = unique_key
@@ -144,7 +144,7 @@ local function submit(extra, uid, task, digest, args, priority, due, _, unique_k
   end
   if verdict == 'replace' then
     replace(target, uid, task, digest, args, priority, due, extra)
-    return { 'replaced', target }
+    return 'replaced', target
   end
   if verdict == 'follower' then
     extra.follows = target
@@ -152,7 +152,7 @@ local function submit(extra, uid, task, digest, args, priority, due, _, unique_k
   end
   add(uid, task, digest, args, priority, due, extra)
   added = added + 1
-  return { verdict, uid }
+  return verdict, uid
 end
 
 local function checked(due, extra, unique_for)
@@ -202,8 +202,12 @@ if most ~= '' then
 end
 
 hear()
-local replies = {}
-for i = FIRST, #ARGV, STEP do replies[#replies + 1] = submit(extras[i], job(i)) end
+local verdicts, targets, plain = {}, {}, true
+for i = FIRST, #ARGV, STEP do
+  local n = #verdicts + 1
+  verdicts[n], targets[n] = submit(extras[i], job(i))
+  plain = plain and verdicts[n] == 'new'
+end
 if added > 0 then total('enqueued', added) end
 -- WAIT vouches for what its connection wrote, and a known id writes nothing. This writes, and a full Redis allows it.
 if touch == '1' and added == 0 then
@@ -216,4 +220,6 @@ if last_window > 0 and last_window > (tonumber(redis.call('HGET', meta, 'windows
   redis.call('HSET', meta, 'windows:' .. layout, string.format('%.0f', last_window))
 end
 if earliest < math.huge then wake_owner(earliest > 0 and earliest or nil) end
-return replies
+if plain and added > 0 then return 'new' end
+for n = 1, #verdicts do verdicts[n] = { verdicts[n], targets[n] } end
+return verdicts

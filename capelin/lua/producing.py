@@ -1,6 +1,7 @@
 """Transitions that clients ask for: enqueue, watch, cancel, replay."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from capelin.keys import ShardKeys
@@ -47,10 +48,22 @@ _REPLAY = Transition("replay")
 _VERDICTS = {verdict.value.encode(): verdict for verdict in Submitted}
 
 
-def _read_enqueued(raw: Any) -> list[tuple[Submitted, str]] | None:
+Enqueued = Literal[Submitted.NEW] | list[tuple[Submitted, str]] | None
+"""What became of jobs: all are new; or of each, and the uid that stands for it; None: the shard is full."""
+
+
+def read_enqueued(raw: Any) -> Enqueued:
+    """Read the reply of an ``enqueue``."""
+    if raw == b"new":
+        return Submitted.NEW
     if raw == b"full":
         return None
     return [(_VERDICTS[verdict], uid.decode()) for verdict, uid in raw]
+
+
+def _read_each(jobs: Sequence[NewJob], raw: Any) -> list[tuple[Submitted, str]] | None:
+    enqueued = read_enqueued(raw)
+    return [(Submitted.NEW, job.uid) for job in jobs] if enqueued is Submitted.NEW else enqueued
 
 
 @checked(_ENQUEUE, rows=NewJob)
@@ -82,7 +95,7 @@ def enqueue(
     """
     return _ENQUEUE(
         shard,
-        _read_enqueued,
+        partial(_read_each, jobs),
         jobs,
         most=most,
         resend_window=resend_window,

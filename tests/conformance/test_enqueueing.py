@@ -268,6 +268,16 @@ class TestManyJobs:
         assert [info.args for info in infos] == [(f"{n}@b.c",) if n % 3 else (n,) for n in range(100)]
         assert len({job.id for job in jobs}) == 100
 
+    async def test_many_from_one_line_of_code_arrive_as_they_are(self, shop: Shop) -> None:
+        texts = ["", "a", "ü" * 300, "\n\r\n$3\r\n", "\0", "漢字🦆", '"]]', *map(str, range(90))]
+        for _ in range(2):  # what they have in common is prepared by then
+            jobs = await shop.app.enqueue([shop.send.job(text) for text in texts])
+            infos = await asyncio.gather(*[job.info() for job in jobs])
+            assert [info.args for info in infos] == [(text,) for text in texts]
+            assert {(info.priority, info.task, info.digest) for info in infos} == {
+                (Priority.HIGH, "email.send", shop.send.signature.digest)
+            }
+
     async def test_a_list_is_spread_over_the_shards(self, shop: Shop) -> None:
         await shop.app.enqueue([shop.nothing.job() for _ in range(800)])
         assert await waiting(shop) == [100] * 8
@@ -309,6 +319,16 @@ class TestLimits:
             await small_shop.app.enqueue([small_shop.nothing.job(), large])
         assert caught.value.task == "email.send"
         assert sum(await waiting(small_shop)) == 0
+
+    async def test_one_of_many_like_it_is_too_large(self, small_shop: Shop) -> None:
+        await small_shop.send.enqueue("a")
+        await small_shop.send.enqueue("b")
+        for text in ("ü" * 600, "x" * 1001):
+            with pytest.raises(PayloadTooLarge):
+                await small_shop.app.enqueue([small_shop.send.job(text) for text in ("c", text, "d")])
+        assert sum(await waiting(small_shop, "emails")) == 2
+        long = await small_shop.app.enqueue([small_shop.send.job("x" * 900) for _ in range(3)])
+        assert [(await job.info()).args for job in long] == [("x" * 900,)] * 3
 
     async def test_the_job_that_follows_is_measured_too(self, small_shop: Shop) -> None:
         with pytest.raises(PayloadTooLarge):

@@ -245,7 +245,7 @@ def test_what_drains_a_full_redis_begins_with_a_write_that_is_allowed_there(name
 
 
 def test_what_only_adds_work_does_not_begin_with_such_a_write() -> None:
-    assert "PERSIST" not in text_of("enqueue").partition("local replies")[0]  # behind it, nothing was added
+    assert "PERSIST" not in text_of("enqueue").partition("local verdicts")[0]  # behind it, nothing was added
     assert "PERSIST" not in text_of("replay")
 
 
