@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+from tests.simulation import records
 from tests.simulation.apps import INTERVAL, SETTINGS, TTL
 from tests.simulation.checks import Found
 from tests.simulation.faults import pod_of
@@ -125,21 +126,36 @@ _ENDS_WITHIN = 2.0
 
 
 def who_stops_hands_on_what_it_owned(found: Found) -> None:
-    """Guarantee 11: it gives up its leases at once."""
+    """Guarantee 11: it gives up its leases at once; what it could not give up, another has taken over."""
     for stop in found.history.stops:
         found.history.holds(11, stop.ended is not None)
+    now = found.history.clock()
+    long_ago = now - 3 * (TTL + INTERVAL)
+    heirs = any(
+        one.kind == "worker started" and one.at <= long_ago and found.world.pods[one.pod].alive
+        for one in found.history.disturbances
+    )
+    served = records.reach(found.world)
     for server in found.world.servers.masters:
         for key in server.all_keys():
             if key.endswith(b"}:lease") and b"{default:" in key:
                 owner = pod_of(server.hash_at(key).get("owner", ""))
-                if (
-                    owner
-                    and not found.world.pods[owner].alive
-                    and not found.disturbed(
-                        {owner}, found.history.clock() - 3 * (TTL + INTERVAL), found.history.clock()
-                    )
-                ):
+                if not owner or found.world.pods[owner].alive or found.disturbed({owner}, long_ago, now):
+                    continue
+                shard = int(key.partition(b"{default:")[2].partition(b"}")[0])
+                gave_up = _ended_undisturbed(found, owner)
+                if gave_up or (heirs and shard < served):
                     found.history.problem(f"{key.decode()} is owned by {owner}, which has ended")
+
+
+def _ended_undisturbed(found: Found, pod: str) -> bool:
+    """Whether it could give up what it had, and Redis did not forget that it did."""
+    return any(
+        stop.pod == pod
+        and stop.ended is not None
+        and not found.disturbed({pod}, stop.at - TTL - INTERVAL, stop.ended + TTL)
+        for stop in found.history.stops
+    )
 
 
 def nobody_ends_by_itself(found: Found) -> None:

@@ -250,6 +250,10 @@ class History:
         self.ended[job.id, job.token] = self.clock()
         self.note(pod, f"ends {job.id} token {job.token}: {how}")
 
+    def under_way(self, pod: str) -> bool:
+        """Whether something befalls a pod right now, or may yet: its requests may be on their way."""
+        return any(one.pod == pod and one.ends > self.clock() for one in self.disturbances)
+
     def disturb(self, pod: str, kind: str, *, seconds: float = 0.0, fatal: bool = False) -> None:
         """Something befalls the fleet."""
         now = self.clock()

@@ -63,6 +63,12 @@ def older_layouts(world: World) -> str:
     return world.servers.hash_at(f"capelin:{{{QUEUE}}}:meta".encode()).get("homes", "")
 
 
+def reach(world: World) -> int:
+    """How many shards of the queue may hold something: they are those that workers own."""
+    meta = world.servers.hash_at(f"capelin:{{{QUEUE}}}:meta".encode())
+    return int(meta.get("reach") or meta.get("shards") or 0)
+
+
 def _died(world: World, record: dict[str, str]) -> bool:
     """Whether whoever runs a job is dead."""
     pod = world.pods.get(pod_of(record.get("worker", "")))

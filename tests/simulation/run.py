@@ -72,7 +72,10 @@ class Player:
         checker.check(world, self.scenario.faults_until, settles=self._settles)
         self._ending = True
         for pod in world.workers():
-            world.stopped_in_peace.add(pod.name)
+            if not self.history.under_way(
+                pod.name
+            ):  # a request that is late arrives when its sender has ended
+                world.stopped_in_peace.add(pod.name)
             pod.stop()
         deadline = world.loop.elapsed + SETTINGS.grace + 12
         while world.workers() and world.loop.elapsed < deadline:  # noqa: ASYNC110 -- virtual time
