@@ -131,17 +131,20 @@ class Consumer:
         """A token says that a shard has work: it is asked for at once, unless every lane is busy.
 
         Returns:
-            Done when the answer was read and what it brought is started.
+            Done when the next token is to be waited for: if nothing else is under way, when what this one
+            brought is started. A busy worker has the other shards' tokens come meanwhile.
         """
         self.ready.mark(shard)
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        idle = len(self._lanes) == _LANES
         turn = self._send() if self._lanes else None
-        if turn is None:
-            over.set_result(None)
-        else:
-            turn.over = over
+        if turn is not None:
             self._sent.append(turn)
             self._lanes.wake()
+        if turn is not None and idle:
+            turn.over = over
+        else:
+            over.set_result(None)
         return over
 
     def unpark(self, shard: ShardKeys) -> None:

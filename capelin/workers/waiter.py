@@ -2,8 +2,10 @@
 
 A token says that something appeared in a shard whose owner had left a note that it waits. After a token, a
 timeout or a reconnection the owner takes again, so that a token that died with a connection costs one wait.
-It waits on when that take is answered, which leaves the next note: an idle worker has nothing to do meanwhile
-but to start what the take brings.
+
+An idle worker waits on when that take is answered, which leaves the next note: till then it has nothing to do
+but to start what the take brings. A busy one waits on at once, or its shards would stand in line for it, each
+for a round trip and a take.
 """
 
 import asyncio

@@ -1,0 +1,103 @@
+"""When the consumer lets the next wake token come, without a Redis: replies come when a test says so."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, cast
+
+import pytest
+
+from capelin.connection import Connection
+from capelin.keys import Keys
+from capelin.lua import Call, Taken
+from capelin.settings import Settings
+from capelin.workers.consumer import Consumer
+from capelin.workers.limits import Limits
+from capelin.workers.ownership import Ownership
+from capelin.workers.recording import Recorder
+from capelin.workers.running import Running
+from capelin.workers.slots import Slots
+from capelin.workers.weights import Weights
+from tests.support.waiting import wait_until
+
+ONE, TWO, THREE = (Keys().shard("default", number) for number in range(3))
+NOTHING = Taken(jobs=[], more=False, next_due=None, torn=[], dropped=0, expired=0, now=1_000)
+
+
+class Sent:
+    """A pipeline whose replies a test gives."""
+
+    def __init__(self, calls: Sequence[Call[Any]]) -> None:
+        self.shards = [call.key for call in calls]
+        self.answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+
+    async def replies(self) -> list[Any]:
+        return await self.answer
+
+    def answered(self) -> None:
+        self.answer.set_result([NOTHING] * len(self.shards))
+
+
+class Wire:
+    """A connection that notes what is sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+
+    def begin(self, calls: Sequence[Call[Any]]) -> Sent:
+        self.sent.append(Sent(calls))
+        return self.sent[-1]
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture
+async def consumer(wire: Wire) -> AsyncGenerator[Consumer]:
+    """One that owns everything and has nothing to do."""
+    limits, running, owned = Limits.of(Settings()), Running(), Ownership()
+    for shard in (ONE, TWO, THREE):
+        owned.gained(shard, 1)
+    consumer = Consumer(
+        cast(Connection, wire),
+        worker="w",
+        limits=limits,
+        slots=Slots({"loop": 8, "thread": 1, "process": 1}, {"default": frozenset({"loop"})}),
+        running=running,
+        owned=owned,
+        weights=Weights(),
+        recorder=Recorder(worker="w", limits=limits, layouts={"default": 3}, running=running),
+    )
+    lanes = asyncio.create_task(consumer.run())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    yield consumer
+    lanes.cancel()
+    await asyncio.wait([lanes])
+
+
+async def test_an_idle_worker_waits_on_when_its_take_is_answered(consumer: Consumer, wire: Wire) -> None:
+    over = consumer.woken(ONE)
+    assert [sent.shards for sent in wire.sent] == [[ONE.meta]]  # in this very callback
+    await asyncio.sleep(0)
+    assert not over.done()
+    wire.sent[0].answered()
+    await over
+
+
+async def test_a_busy_worker_waits_on_at_once(consumer: Consumer, wire: Wire) -> None:
+    consumer.woken(ONE)
+    assert consumer.woken(TWO).done()
+    assert [sent.shards for sent in wire.sent] == [[ONE.meta], [TWO.meta]]
+
+
+async def test_what_comes_while_every_lane_is_busy_goes_with_the_next(consumer: Consumer, wire: Wire) -> None:
+    consumer.woken(ONE)
+    consumer.woken(TWO)
+    await asyncio.sleep(0)
+    assert consumer.woken(THREE).done()
+    assert len(wire.sent) == 2
+    wire.sent[0].answered()
+    await wait_until(lambda: len(wire.sent) == 3, description="the third take to be sent")
+    assert wire.sent[2].shards == [THREE.meta]
