@@ -1,4 +1,4 @@
-"""Transitions that workers ask for: take, finish, renew, adopt, reap, unpark, leave, progress."""
+"""Transitions that workers ask for: take (and peek), finish, renew, adopt, reap, unpark, leave, progress."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -10,6 +10,7 @@ from capelin.lua.replies import Adopted, Delivery, Reaped, Renewed, Taken, Verdi
 from capelin.lua.typed import Transition, checked
 
 _TAKE = Transition("take")
+_PEEK = Transition("peek")
 _FINISH = Transition("finish")
 _RENEW = Transition("renew")
 _ADOPT = Transition("adopt")
@@ -66,6 +67,12 @@ def take(
         normal=normal,
         low=low,
     )
+
+
+@checked(_PEEK)
+def peek(shard: ShardKeys, *, older_than: int) -> Call[bool]:
+    """Look whether a ``take`` with this ``older_than`` may find anything; writes nothing."""
+    return _PEEK(shard, bool, older_than=older_than)
 
 
 class OutcomeKind(StrEnum):

@@ -401,6 +401,9 @@ class Consumer:
         """Steal: take from foreign shards what has waited too long."""
         if not self.taking:
             return
+        found = await self._connection.run_many([self._taking.peek(shard) for shard in shards])
+        # Of one that does not answer, the take says what is wrong.
+        shards = [shard for shard, some in zip(shards, found, strict=True) if some is not False]
         room = Room(self._slots, _LANES)
         visits: list[Visit] = []
         for place, shard in enumerate(shards):

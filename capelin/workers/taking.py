@@ -56,6 +56,7 @@ class Taking:
         self._passing = Manner(waits=False, older_than=None)
         self._lenient = Manner(waits=False, older_than=limits.steal_after * 2)
         self._calls: dict[tuple[ShardKeys, int, Manner, tuple[int, ...]], Call[Taken]] = {}
+        self._peeks: dict[ShardKeys, Call[bool]] = {}
         self.stealing = Manner(waits=False, older_than=limits.steal_after)
 
     def manner(self, shard: ShardKeys) -> Manner:
@@ -77,6 +78,15 @@ class Taking:
             if len(self._calls) >= _MOST_REMEMBERED:
                 self._calls.clear()
             call = self._calls[asked] = pack_once(self._call(visit, manner, deal))
+        return call
+
+    def peek(self, shard: ShardKeys) -> Call[bool]:
+        """The call that tells a thief whether to take from a shard."""
+        call = self._peeks.get(shard)
+        if call is None:
+            if len(self._peeks) >= _MOST_REMEMBERED:
+                self._peeks.clear()
+            call = self._peeks[shard] = pack_once(lua.peek(shard, older_than=self._limits.steal_after))
         return call
 
     def _call(self, visit: Visit, manner: Manner, deal: Mapping[Priority, int]) -> Call[Taken]:

@@ -3,7 +3,8 @@ it, dead or busy.
 
 The probes of a whole fleet share a budget, so each worker's rate is its part of it: nobody coordinates, and
 a large fleet asks no more than a small one. A shard needs no more than 20 probes a second for a job to wait
-50 ms more on average.
+50 ms more on average. A worker looks into several shards at once, less often: to wake Redis up for one look
+costs more than the look.
 """
 
 import asyncio
@@ -21,6 +22,9 @@ log = structlog.get_logger("capelin.worker")
 
 _TICK = 0.05
 _A_SHARD = 20.0
+_TOGETHER = 8
+_PATIENCE = 1.0
+"""Seconds between its looks that a worker bears for having more of them together: the fleet may change."""
 
 
 class Thief:
@@ -60,11 +64,12 @@ class Thief:
         while True:
             # Jittered, so that the probes of a fleet spread over time.
             rate = self.rate
-            await asyncio.sleep(max(_TICK, 1 / max(rate, 0.1)) * random.uniform(0.5, 1.5))  # noqa: S311
+            together = max(1.0, min(_TOGETHER, len(self._foreign()), rate * _PATIENCE))
+            await asyncio.sleep(max(_TICK, together / max(rate, 0.1)) * random.uniform(0.5, 1.5))  # noqa: S311
             now = asyncio.get_running_loop().time()
-            owed = min(owed + rate * (now - last), max(1.0, rate))
+            owed = min(owed + rate * (now - last), max(together, rate))
             last = now
-            foreign = [shard for shard in self._shards() if not self._ownership.owns(shard)]
+            foreign = self._foreign()
             count = min(int(owed), len(foreign))
             if count == 0 or not self._has_room():
                 continue
@@ -73,3 +78,6 @@ class Thief:
                 await self._consumer.probe(random.sample(foreign, count))
             except CapelinError as error:
                 log.debug("a probe failed", error=str(error))
+
+    def _foreign(self) -> list[ShardKeys]:
+        return [shard for shard in self._shards() if not self._ownership.owns(shard)]

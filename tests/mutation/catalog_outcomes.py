@@ -100,6 +100,22 @@ OUTCOMES: tuple[Mutant, ...] = (
         aimed=("scripts/test_wake_ups",),
     ),
     mutant(
+        "a thief overlooks what waits",
+        "4: a look that finds nothing is followed by no take",
+        lua("peek", "  if redis.call('XLEN', streams[index]) > 0 then return 1 end\n"),
+        aimed=("scripts/test_take",),
+    ),
+    mutant(
+        "a thief overlooks what is due",
+        "4: a look that finds nothing is followed by no take",
+        lua(
+            "peek",
+            "return first[2] and tonumber(first[2]) <= now - tonumber(older_than) and 1 or 0",
+            "return 0",
+        ),
+        aimed=("scripts/test_take",),
+    ),
+    mutant(
         "a thief takes what is young",
         "4: only what waited longer than steal_after",
         lua("take", "    most = math.min(most, old + promoted[index])\n"),

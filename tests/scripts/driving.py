@@ -74,7 +74,8 @@ class Shard:
         weights: tuple[int, int, int, int] = (4, 3, 2, 1),
     ) -> Taken:
         critical, high, normal, low = weights
-        return self.server.run(
+        worthwhile = older_than is None or self.peek(older_than)
+        taken: Taken = self.server.run(
             lua.take(
                 self.keys,
                 worker=worker,
@@ -90,6 +91,11 @@ class Shard:
                 low=low,
             )
         )
+        assert worthwhile or not (taken.jobs or taken.torn or taken.dropped), "a thief would not have looked"
+        return taken
+
+    def peek(self, older_than: int) -> bool:
+        return self.server.run(lua.peek(self.keys, older_than=older_than))
 
     def take_one(self, worker: str = "w1") -> Delivery:
         """Take exactly one job."""

@@ -178,6 +178,21 @@ class TestStealing:
         shard.advance(1)
         assert uids(shard.take("thief", older_than=100)) == ["young"]
 
+    def test_a_thief_looks_first_and_writes_nothing(self, shard: Shard) -> None:
+        assert not shard.peek(100)
+        shard.enqueue(NewJob("later", "a", due="+50"))
+        before = shard.look()
+        assert not shard.peek(100)
+        shard.advance(149)
+        assert not shard.peek(100), "due, but not for long"
+        shard.advance(1)
+        assert shard.peek(100)
+        assert shard.look() == before
+        assert uids(shard.take("thief", older_than=100)) == ["later"]
+        assert shard.peek(100), "it runs: what is in a stream may be anybody's"
+        shard.finish(OutcomeRow("later", 1, "complete"), worker="thief")
+        assert not shard.peek(100)
+
     def test_counts_only_what_nobody_took(self, shard: Shard) -> None:
         fill(shard, {"normal": 3})
         shard.take("owner", 2)

@@ -38,6 +38,24 @@ class Found:
         """Whether a queue was cut anew, and Redis has forgotten something: a key may be taken twice then."""
         return bool(self.history.cuts and self.history.losses)
 
+    @cached_property
+    def nobody_there(self) -> list[tuple[float, float]]:
+        """When no worker lived that had started."""
+        history = self.history
+        lives: list[tuple[float, float]] = []
+        for one in history.disturbances:
+            if one.kind == "worker started":
+                ends = [other.at for other in history.disturbances if other.pod == one.pod and other.fatal]
+                ends += [stop.at for stop in history.stops if stop.pod == one.pod]
+                lives.append((one.at, min(ends, default=history.clock())))
+        gaps: list[tuple[float, float]] = []
+        until = 0.0
+        for began, ended in sorted(lives):
+            if began > until:
+                gaps.append((until, began))
+            until = max(until, ended)
+        return gaps
+
     def unheard_of(self, job: str) -> list[tuple[float, float]]:
         """When workers need not have known of a job's shard, since the queue had just been cut anew."""
         shard = int(job.split(".", 2)[1])

@@ -38,7 +38,7 @@ def jobs_of_the_dead_start_again_in_time(found: Found) -> None:  # noqa: C901 --
                 continue
             if recorded.kind != "reaped":
                 continue
-            unable = history.halts + found.unheard_of(start.job)
+            unable = history.halts + found.unheard_of(start.job) + found.nobody_there
             deadline = _deadline(history.disturbances, unable, fault)
             record = found.jobs.get(start.job, {})
             again = min((at for token, at in starts[start.job] if token > start.token), default=None)

@@ -77,7 +77,7 @@ def on_paper(size: Size, settings: Settings) -> dict[str, float]:
         "XREAD": workers * waits,  # each worker's inbox
         "retain": shards / 10,  # each shard, by its owner
         "open_queue": workers * size.queues / 10,  # was a queue cut anew?
-        "probe": min(settings.steal_budget, 20 * shards),  # of the whole fleet
+        "peek": min(settings.steal_budget, 20 * shards),  # of the whole fleet
         "lease_acquire": (workers - 1) * beats,  # may I lead?
         "lease_renew": beats,  # the leader
         "schedule_commit": beats,  # have the schedules changed?
@@ -108,7 +108,7 @@ def _counting(counts: Counter[str]) -> Generator[None]:
         run(self, session, command)
         name = session.script_name or command[0].decode().upper()
         if name == "take" and command[3 + int(command[2]) + _OLDER_THAN]:
-            name = "probe"
+            name = "steal"
         counts[name] += 1
 
     with mock.patch.object(SimRedis, "run", counted):
