@@ -1,8 +1,9 @@
 """Which shards a worker visits next: only those known to be ready, and no more slots of each than it can use.
 
 A shard is ready when a token woke it, when its last take came back full, when something in it is due, or
-when it is new to its owner. One that was full before is `deep` and gets a large share of the free slots; a
-woken one gets a few, since it most likely holds a job or two. Queues take turns by their weights.
+when it is new to its owner. One that was full before is `deep`: one of these at a time gets all free slots (a
+large batch costs less than two small ones) but those that are kept for woken shards: each gets a few, for
+it most likely holds a job or two. Queues take turns by their weights.
 """
 
 import heapq
@@ -13,7 +14,6 @@ from capelin.keys import ShardKeys
 from capelin.workers.slots import Room
 
 _FEW = 8
-_DEEP_AT_ONCE = 2
 _SAVED = 100.0
 MOST_A_CALL = 500
 
@@ -85,24 +85,18 @@ class Ready:
             room: What may be asked for; what is planned is promised in it.
         """
         visits: list[Visit] = []
-        deep_ones = 0
+        had_deep = False
         for shard in self._in_turn():
             allowed = min(room.free_for(shard.queue), MOST_A_CALL)
             if allowed <= 0:
                 continue
             deep = self._deep[shard]
-            if deep and deep_ones == _DEEP_AT_ONCE:
+            if deep and had_deep:
                 continue
             count = min(allowed, _FEW)
             if deep:
-                count = (
-                    allowed
-                    if deep_ones
-                    else max(1, (allowed + 1) // 2)
-                    if self._others_deep(shard)
-                    else allowed
-                )
-                deep_ones += 1
+                count = allowed - min(allowed // 2, self._woken(shard.queue) * _FEW)
+                had_deep = True
             elif len(self._deep) == 1:
                 count = allowed
             del self._deep[shard]
@@ -113,8 +107,9 @@ class Ready:
             )
         return visits
 
-    def _others_deep(self, shard: ShardKeys) -> bool:
-        return any(deep for other, deep in self._deep.items() if other is not shard)
+    def _woken(self, queue: str) -> int:
+        """How many shards of a queue that are still to be visited are not deep."""
+        return sum(shard.queue == queue for shard, deep in self._deep.items() if not deep)
 
     def _in_turn(self) -> list[ShardKeys]:
         shards = list(self._deep)

@@ -279,6 +279,23 @@ class TestSlots:
         assert planned["async"] == 10
         assert planned["blocking"] == 16
 
+    def test_a_full_shard_gets_all_the_room_but_what_woken_ones_of_its_queue_need(self) -> None:
+        slots = Slots({"loop": 100, "thread": 1, "process": 1}, {"default": frozenset({"loop"})})
+        shards = [Keys().shard("default", number) for number in range(9)]
+        ready = Ready()
+        for shard in shards[:3]:
+            ready.mark(shard, deep=True)
+        assert [(visit.shard, visit.count) for visit in ready.plan(Room(slots, 2))] == [(shards[0], 50)]
+        for shard in shards[3:5]:
+            ready.mark(shard)
+        assert [visit.count for visit in ready.plan(Room(slots, 2))] == [34, 8, 8]
+        slots.redeem("default", 100)
+        for shard in shards[3:]:
+            ready.mark(shard)
+        counts = {visit.shard: visit.count for visit in ready.plan(Room(slots, 2))}
+        assert counts[shards[2]] == 25  # never less than half
+        assert sum(counts.values()) == 50
+
 
 @dataclass
 class Owns:
