@@ -180,6 +180,14 @@ async def jobs_run(world: World, script: str) -> None:
     await world.work()
 
 
+async def two_workers_share(world: World, script: str) -> None:
+    await world.start()
+    world.cut(script)
+    await world.start()
+    await world.was_cut()
+    await world.work()
+
+
 async def a_worker_stops(world: World, script: str) -> None:
     worker = await world.start()
     await world.work()
@@ -443,6 +451,7 @@ CUTS: list[tuple[str, Act]] = [
     ("take", a_worker_starts),
     ("enqueue", jobs_run),
     ("take", jobs_run),
+    ("peek", two_workers_share),
     ("finish", jobs_run),
     ("renew", jobs_run),
     ("watch", jobs_run),
