@@ -111,6 +111,13 @@ BOUNDS = (
     _at_most("median idle latency: capelin / best peer", 1, _over_best(Figure.LATENCY_P50)),
     _at_most("p99 of idle latency: capelin / best peer", 1, _over_best(Figure.LATENCY_P99)),
     _at_most("p99 at 70 % load: capelin / best peer", 1, _over_best(Figure.LOAD_P99)),
+    _at_most(
+        "p99 at 2,000 jobs/s: capelin / best peer at its own 70 % load, which is less",
+        1,
+        lambda medians: divide(
+            medians.of("capelin", Figure.LOAD_FIXED_P99), medians.best_peer(Figure.LOAD_P99)
+        ),
+    ),
     _at_most("result after the start, in bare round trips", 2, _waiting),
     _at_most("time in scripts a job: capelin / bare loop", 2, _scripts),
     _at_least(

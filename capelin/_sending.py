@@ -87,6 +87,7 @@ class Sender:
         layouts: Those that are known.
         dealer: Deals requests to shards.
         sites: What is kept where requests are made.
+        demands: Whether every request needs more than a shard: room in its queue, copies, or encryption.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Sender:
         self._most_waiting = settings.max_queue_length
         self.dealer = Dealer(queues.known, most_waiting=self._most_waiting)
         self.sites = Sites(queues.known, self._stencil)
+        self.demands = self._most_waiting is not None or self._durability.always or self._rows.seals
         self._max_payload_bytes = settings.max_payload_bytes
         self._timeout = settings.enqueue_timeout
         self._resend_window = milliseconds(settings.resend_window)
@@ -164,11 +166,6 @@ class Sender:
         if len(requests) == 1:
             return iter((self.dealer.batch(requests[0]),))
         return self.dealer.batches(requests)
-
-    @property
-    def demands(self) -> bool:
-        """Whether every request needs more than a shard: room in its queue, copies, or encryption."""
-        return self._most_waiting is not None or self._durability.always or self._rows.seals
 
     def _stencil(self, request: JobRequest[Any], layout: Layout, shard: int) -> Cut:
         """Return the call that enqueues such requests in a shard, but for uids and arguments."""

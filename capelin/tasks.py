@@ -169,7 +169,7 @@ class Task(Submit[P, R]):
         return self._plain_call._asked(args, kwargs)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] -- its own
 
     def _enqueuer(self) -> Enqueuer:
-        return self.app
+        return self.maker or self.app
 
     def __reduce__(self) -> str:
         # Like the function that it stands for, a task is pickled by its name.
