@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -25,6 +25,9 @@ SPIN = 0.005
 class Work(Enum):
     """What a job does; the value is its task's name."""
 
+    # Enum's own is Python code, which would be timed with the look for a task.
+    __hash__ = object.__hash__
+
     NOOP = "noop"
     """Nothing."""
     NAP = "nap"
@@ -39,29 +42,32 @@ class Work(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job to enqueue.
+    """A job to enqueue. All that an adapter needs is made with it, and not while it is timed.
 
     Attributes:
         work: What it does.
         number: Which it is.
         load: Its second argument; only a carrying job has one.
+        task: Its task's name.
+        arguments: Its positional arguments.
+        named: Its arguments by name.
     """
 
     work: Work
     number: int
     load: str = ""
+    task: str = field(init=False)
+    arguments: tuple[Any, ...] = field(init=False)
+    named: dict[str, Any] = field(init=False)
 
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Its positional arguments."""
-        return (self.number, self.load) if self.work is Work.CARRY else (self.number,)
-
-    @property
-    def named(self) -> dict[str, Any]:
-        """Its arguments by name."""
-        return (
-            {"number": self.number, "load": self.load} if self.work is Work.CARRY else {"number": self.number}
-        )
+    def __post_init__(self) -> None:
+        """Make the rest."""
+        named: dict[str, Any] = {"number": self.number}
+        if self.work is Work.CARRY:
+            named["load"] = self.load
+        object.__setattr__(self, "task", self.work.value)
+        object.__setattr__(self, "named", named)
+        object.__setattr__(self, "arguments", tuple(named.values()))
 
 
 _tell: Started = reports.tell

@@ -220,8 +220,9 @@ class Capelin(AppTasks, Bound, AppSchedules, Generic[Resources]):
 
     async def enqueue_with(self, request: JobRequest[R], args: str, /) -> Job[R]:
         """``enqueue`` a request with these arguments (encoded) for its own: what tasks call."""
-        if self.tracer is not None:
-            traced: Job[R] = await self._enqueue_traced(self.tracer, request.with_args(args))
+        tracer = self._tracer if self._asked_for_tracer else self.tracer
+        if tracer is not None:
+            traced: Job[R] = await self._enqueue_traced(tracer, request.with_args(args))
             return traced
         placed = await self.client().enqueue_one(request, args)
         if isinstance(placed, Placed) and placed.lack is None:

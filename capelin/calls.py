@@ -5,7 +5,7 @@ request.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, overload
 
@@ -118,27 +118,29 @@ class TaskCall(Submit[P, R]):
     def __init__(self, task: "Task[P, R]", call: CallOptions) -> None:
         self._task = task
         self._changes = call.request_fields()
-        self._known: tuple[EffectiveOptions, JobRequest[R]] | None = None
+        self._known: tuple[TaskOptions, JobRequest[R]] | None = None
 
     def _asked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[JobRequest[R], str]:
         task = self._task
-        apps = task.agreeing_apps() if task.maker is None else (task.maker,)
-        check = False
-        for app in apps:  # any() would cost more than the rest of this
-            check = check or app.check_round_trip
-        return self._without_args(apps), task.signature.encode(args, kwargs, check_round_trip=check)
+        app = task.maker
+        if app is not None:
+            check, defaults = app.check_round_trip, app.defaults
+        else:
+            apps = task.agreeing_apps()
+            check = any(app.check_round_trip for app in apps)
+            defaults = apps[0].defaults if apps else NO_DEFAULTS
+        return self._without_args(defaults), task.signature.encode(args, kwargs, check_round_trip=check)
 
     def _enqueuer(self) -> Enqueuer:
         return self._task.app
 
-    def _without_args(self, apps: Sequence[Enqueuer]) -> JobRequest[R]:
-        task = self._task
-        effective = task.effective(apps[0].defaults if apps else NO_DEFAULTS)
+    def _without_args(self, defaults: TaskOptions) -> JobRequest[R]:
         known = self._known
-        if known is None or known[0] is not effective:
-            fields = request_fields(effective) | self._changes
+        if known is None or known[0] is not defaults:
+            task = self._task
+            fields = request_fields(task.effective(defaults)) | self._changes
             request: JobRequest[R] = JobRequest(task=task.name, digest=task.signature.digest, **fields)
-            known = self._known = (effective, request.at_site())
+            known = self._known = (defaults, request.at_site())
         return known[1]
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 It belongs to the loop and the process in which it is first used; ``_clients`` hands out the right one.
 """
 
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from capelin import inbox, lua
@@ -45,6 +45,7 @@ class Client:
         settings: Times and limits.
         queues: The layouts of queues.
         seal: Decrypts what jobs carry.
+        enqueue_one: Enqueues one request with some arguments; see ``Express.send``.
     """
 
     def __init__(self, *, url: str, keys: Keys, settings: Settings, describe: Describe) -> None:
@@ -66,9 +67,10 @@ class Client:
             queues=self.queues,
             rows=Rows(describe, self.seal),
         )
-        self._express = Express(
+        express = Express(
             self.connection, self._sender, most_characters=settings.max_payload_bytes // MOST_BYTES
         )
+        self.enqueue_one = express.send
         self._ends = Ends(self.connection)
 
     def __repr__(self) -> str:
@@ -77,10 +79,6 @@ class Client:
     async def enqueue(self, requests: Sequence[JobRequest[Any]]) -> list[Placed | Exception]:
         """Enqueue; see ``Sender.send``."""
         return await self._sender.send(requests)
-
-    def enqueue_one(self, request: JobRequest[Any], args: str) -> Coroutine[Any, Any, Placed | Exception]:
-        """Enqueue one request with these arguments; see ``Express``."""
-        return self._express.send(request, args)
 
     async def status(self, job: JobId) -> JobStatus | None:
         """Return a job's status; None when there is no record.

@@ -40,11 +40,11 @@ class ArqAdapter(Adapter):
 
     async def enqueue_one(self, job: Job) -> None:
         """As in ``Adapter``."""
-        await self._pool.enqueue_job(job.work.value, *job.arguments)
+        await self._pool.enqueue_job(job.task, *job.arguments)
 
     async def result(self, job: Job, within: float) -> Any:
         """As in ``Adapter``."""
-        enqueued = await self._pool.enqueue_job(job.work.value, *job.arguments)
+        enqueued = await self._pool.enqueue_job(job.task, *job.arguments)
         return await enqueued.result(timeout=within, poll_delay=_POLL)
 
     async def work(self, url: str, work: Work) -> None:

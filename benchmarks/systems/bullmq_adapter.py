@@ -43,20 +43,20 @@ class BullmqAdapter(Adapter):
 
     async def enqueue_one(self, job: Job) -> None:
         """As in ``Adapter``."""
-        await self._queue.add(job.work.value, job.arguments)
+        await self._queue.add(job.task, job.arguments)
 
     async def enqueue_many(self, jobs: Sequence[Job]) -> None:
         """As in ``Adapter``."""
         for begin in range(0, len(jobs), _A_CALL):
             await self._queue.addBulk(
-                [{"name": job.work.value, "data": job.arguments} for job in jobs[begin : begin + _A_CALL]]
+                [{"name": job.task, "data": job.arguments} for job in jobs[begin : begin + _A_CALL]]
             )
 
     async def result(self, job: Job, within: float) -> Any:
         """As in ``Adapter``."""
         if self._events is None:
             await self._listen()
-        enqueued = await self._queue.add(job.work.value, job.arguments)
+        enqueued = await self._queue.add(job.task, job.arguments)
         identity = str(enqueued.id)
         async with asyncio.timeout(within), self._news:
             await self._news.wait_for(lambda: identity in self._returned)

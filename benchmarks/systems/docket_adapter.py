@@ -43,15 +43,15 @@ class DocketAdapter(Adapter):
 
     async def enqueue_one(self, job: Job) -> None:
         """As in ``Adapter``."""
-        await self._docket.add(job.work.value)(*job.arguments)
+        await self._docket.add(job.task)(*job.arguments)
 
     async def enqueue_many(self, jobs: Sequence[Job]) -> None:
         """As in ``Adapter``."""
-        await self._docket.add_many([self._docket.call(job.work.value)(*job.arguments) for job in jobs])
+        await self._docket.add_many([self._docket.call(job.task)(*job.arguments) for job in jobs])
 
     async def result(self, job: Job, within: float) -> Any:
         """As in ``Adapter``."""
-        execution = await self._docket.add(job.work.value)(*job.arguments)
+        execution = await self._docket.add(job.task)(*job.arguments)
         return await execution.get_result(timeout=timedelta(seconds=within))
 
     async def work(self, url: str, work: Work) -> None:

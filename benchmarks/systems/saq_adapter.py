@@ -38,11 +38,11 @@ class SaqAdapter(Adapter):
 
     async def enqueue_one(self, job: Job) -> None:
         """As in ``Adapter``."""
-        await self._queue.enqueue(job.work.value, **job.named)
+        await self._queue.enqueue(job.task, **job.named)
 
     async def result(self, job: Job, within: float) -> Any:
         """As in ``Adapter``."""
-        return await self._queue.apply(job.work.value, timeout=within, poll_interval=_ASK, **job.named)
+        return await self._queue.apply(job.task, timeout=within, poll_interval=_ASK, **job.named)
 
     async def work(self, url: str, work: Work) -> None:
         """As in ``Adapter``."""
