@@ -557,3 +557,16 @@ def test_who_is_told_of_a_torn_job_can_read_what_it_is_told(shard: Shard, field:
     assert failed["job_id"].endswith(".torn")
     assert failed["args"] == ([[], {}] if field == "args" else [[1], {}])
     assert (failed["attempt"], failed["crashes"]) == (0, 0)
+
+
+def test_who_is_told_of_a_poison_job_can_read_what_it_is_told_though_its_arguments_are_torn(
+    shard: Shard,
+) -> None:
+    shard.enqueue(NewJob("torn", "a", args="[[1],{}]", extra='{"on_failure": "[\\"b\\",\\"\\",\\"\\"]"}'))
+    shard.take("gone")
+    shard.server.command("HSET", shard.keys.job("torn"), "args", "[[", "headers", "{{")
+    shard.advance(TTL)
+    assert shard.reap(max_crashes=1).buried == ["torn"]
+    [told] = shard.take().jobs
+    [[failed], _] = json.loads(told.args)
+    assert (failed["args"], failed["reason"], told.headers) == ([[], {}], "WorkerLost", "")
