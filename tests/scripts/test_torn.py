@@ -569,4 +569,4 @@ def test_who_is_told_of_a_poison_job_can_read_what_it_is_told_though_its_argumen
     assert shard.reap(max_crashes=1).buried == ["torn"]
     [told] = shard.take().jobs
     [[failed], _] = json.loads(told.args)
-    assert (failed["args"], failed["reason"], told.headers) == ([[], {}], "WorkerLost", "")
+    assert (failed["args"], failed["reason"], told.headers) == ([[], {}], "WorkerLost", None)
