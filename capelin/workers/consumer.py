@@ -402,6 +402,8 @@ class Consumer:
         if not self.taking:
             return
         found = await self._connection.run_many([self._taking.peek(shard) for shard in shards])
+        if not self.taking:  # it was told to end meanwhile, and waits for no take that begins now
+            return
         # Of one that does not answer, the take says what is wrong.
         shards = [shard for shard, some in zip(shards, found, strict=True) if some is not False]
         room = Room(self._slots, _LANES)

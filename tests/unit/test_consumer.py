@@ -33,8 +33,8 @@ class Sent:
     async def replies(self) -> list[Any]:
         return await self.answer
 
-    def answered(self) -> None:
-        self.answer.set_result([NOTHING] * len(self.shards))
+    def answered(self, reply: Any = NOTHING) -> None:
+        self.answer.set_result([reply] * len(self.shards))
 
 
 class Wire:
@@ -46,6 +46,9 @@ class Wire:
     def begin(self, calls: Sequence[Call[Any]]) -> Sent:
         self.sent.append(Sent(calls))
         return self.sent[-1]
+
+    async def run_many(self, calls: Sequence[Call[Any]]) -> list[Any]:
+        return await self.begin(calls).replies()
 
 
 @pytest.fixture
@@ -101,3 +104,26 @@ async def test_what_comes_while_every_lane_is_busy_goes_with_the_next(consumer: 
     wire.sent[0].answered()
     await wait_until(lambda: len(wire.sent) == 3, description="the third take to be sent")
     assert wire.sent[2].shards == [THREE.meta]
+
+
+async def test_a_thief_takes_only_where_its_look_found_something(consumer: Consumer, wire: Wire) -> None:
+    probe = asyncio.create_task(consumer.probe([ONE, TWO]))
+    await wait_until(lambda: len(wire.sent) == 1, description="the look to be sent")
+    wire.sent[0].answer.set_result([False, True])
+    await wait_until(lambda: len(wire.sent) == 2, description="the take to be sent")
+    assert wire.sent[1].shards == [TWO.meta]
+    wire.sent[1].answered()
+    await probe
+
+
+async def test_a_thief_that_is_told_to_end_while_it_looks_takes_nothing(
+    consumer: Consumer, wire: Wire
+) -> None:
+    """Who ends waits for the takes on their way: one that begins later would be nobody's."""
+    probe = asyncio.create_task(consumer.probe([ONE]))
+    await wait_until(lambda: len(wire.sent) == 1, description="the look to be sent")
+    consumer.taking = False
+    await consumer.settled()
+    wire.sent[0].answered(True)
+    await probe
+    assert len(wire.sent) == 1
