@@ -214,7 +214,8 @@ async def _nothing_left(found: Soak, server: RedisServer) -> None:
         await wait_until(lambda: not records(), description="every record to be gone", timeout=GONE_WITHIN)
     except AssertionError:
         left = records()
-        found.problems.append(f"{len(left)} records stay: {left[:5]}")
+        found.problems.append(f"{len(left)} records stay")
+        found.problems += [f"{key}: {texts(server.command('HGETALL', key))}" for key in left[:5]]
     with server.connect() as redis:
         found.problems += find_leaks(redis)
 
