@@ -19,6 +19,7 @@ import psutil
 
 from capelin import Capelin
 from capelin.errors import CapelinError
+from capelin.settings import Settings
 from tests.chaos.apps import duties
 from tests.chaos.backends import AppendOnly
 from tests.chaos.pods import Pod, Pods, Release
@@ -31,12 +32,13 @@ from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 
 WORKERS = 2
+OURS = Settings(retention=2, resend_window=6, enqueue_timeout=2, socket_timeout=3)
+"""Records go after seconds, so that what remains for longer is a leak. Clients have them, too: who cancels a job
+that waits says for how long its record stays.
+"""
 SETTINGS = {
-    # Records go after seconds, so that what remains for longer is a leak.
-    "CAPELIN_RETENTION": "2",
-    "CAPELIN_RESEND_WINDOW": "6",
-    "CAPELIN_ENQUEUE_TIMEOUT": "2",
-    "CAPELIN_SOCKET_TIMEOUT": "3",
+    f"CAPELIN_{name.upper()}": str(getattr(OURS, name))
+    for name in ("retention", "resend_window", "enqueue_timeout", "socket_timeout")
 }
 RATE = 40.0
 CUT_EVERY = 3.0
@@ -144,7 +146,7 @@ async def _load(found: Soak, backend: AppendOnly, pods: Pods, seconds: float, *,
     pause = max(1.0, seconds / 3600) if seconds > SAMPLES else seconds / SAMPLES
     ends = time.time() + seconds
     next_cut = time.time() + CUT_EVERY
-    async with Capelin(backend.url) as app:
+    async with Capelin(backend.url, settings=OURS) as app:
         app.include(duties.tasks)
         while time.time() < ends:
             turn = asyncio.create_task(_wait_and_cancel(app))
