@@ -216,7 +216,8 @@ class Accountant:
                 account.problems.append(f"{job} ({life.task}) is left {standing.status}: {standing.record}")
             return
         if life.recorded > 1:
-            if self._forgets(job, [start.done for start in life.starts]):
+            # It was recorded between its end and the moment when its worker, which may have slept, knew it.
+            if self._forgets(job, [when for start in life.starts for when in (start.end, start.done)]):
                 account.recorded_twice_in_failover += 1
             else:
                 account.problems.append(f"{life.recorded} ends of {job} were recorded: {life.starts}")

@@ -33,8 +33,8 @@ from tests.support.waiting import wait_until
 
 WORKERS = 2
 OURS = Settings(retention=2, resend_window=6, enqueue_timeout=2, socket_timeout=3)
-"""Records go after seconds, so that what remains for longer is a leak. Clients have them, too: who cancels a job
-that waits says for how long its record stays.
+"""Records go after seconds, so that what remains for longer is a leak. Clients have them, too: who cancels
+what waits says for how long its record stays.
 """
 SETTINGS = {
     f"CAPELIN_{name.upper()}": str(getattr(OURS, name))
