@@ -125,7 +125,7 @@ class Signature:
         """
         if not args and not kwargs and self._takes_nothing:
             return ""
-        shape = self._shapes.get((len(args), tuple(kwargs))) or self._shape(len(args), kwargs)
+        shape = self._shape(len(args), kwargs)
         try:
             text = self._encode(shape, args, kwargs)
         except RecursionError as cause:
