@@ -131,7 +131,7 @@ class Sender:
                 check_request_size(request, self._max_payload_bytes)
             try:
                 if unknown := [request.queue for request in requests if request.queue not in self.layouts]:
-                    await self._open(set(unknown), patience)
+                    await self._open(unknown, patience)
             except (Unreachable, RedisRefused) as error:
                 return [error] * len(requests)
             errand = _Errand(requests, results, common, self._durability.wish(requests))
@@ -186,8 +186,8 @@ class Sender:
         gave_up = await self._send_round([batch], errand, Patience(self._timeout))
         return gave_up or results[0]
 
-    async def _open(self, queues: set[str], patience: Patience) -> None:
-        while not self.layouts.keys() >= queues:
+    async def _open(self, queues: list[str], patience: Patience) -> None:
+        while not self.layouts.keys() >= set(queues):
             try:
                 await self._queues.open(queues)
             except Unreachable:
@@ -270,7 +270,7 @@ class Sender:
     ) -> Iterable[Batch]:
         """Place requests by a newer layout. Where they were sent nothing of them was written, or will be."""
         try:
-            await self._open({batch.queue for batch in moved}, patience)
+            await self._open([batch.queue for batch in moved], patience)
         except (Unreachable, RedisRefused) as error:
             for batch in moved:
                 self._fail(batch, error, errand.results)

@@ -34,7 +34,7 @@ class Promoted(OneServer):
         self._sentinels, self._service = sentinels, service
         self._ask, self._data = ask, data
         self._lines = [Line(self._dialler_of(sentinel), url=ask.url) for sentinel in sentinels]
-        self._wires: set[Wire] = set()
+        self._wires: list[Wire] = []
         self._watching: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -56,7 +56,7 @@ class Promoted(OneServer):
         # Asked anew: who was named a moment ago may be the one that has just come back, and is no master.
         named = await self._most_name()
         wire = await open_master(self._sentinels, self._service, ask=self._ask, data=self._data, first=named)
-        self._wires.add(wire)
+        self._wires.append(wire)
         if self._watching is None or self._watching.done():
             self._watching = asyncio.create_task(self._watch(), name="capelin sentinels")
         return wire
@@ -65,7 +65,7 @@ class Promoted(OneServer):
         """Ask until there is no wire left that could be wrong."""
         while True:
             await asyncio.sleep(_ASK_EVERY)
-            self._wires = {wire for wire in self._wires if wire.lost is None}
+            self._wires = [wire for wire in self._wires if wire.lost is None]
             if not self._wires:
                 return
             named = await self._most_name()

@@ -16,7 +16,7 @@ class Reader:
     def __init__(self, network: Network, *, url: str) -> None:
         self._network, self._url = network, url
         self._idle: dict[str, Wire] = {}
-        self._busy: set[Wire] = set()
+        self._busy: dict[Wire, None] = {}
         self._closed = False
 
     async def read(self, key: str, last_id: str, *, block: float, count: int) -> Entries:
@@ -29,7 +29,7 @@ class Reader:
         if wire is None or wire.lost is not None:
             wire = await self._network.open(key)
         milliseconds = max(1, round(block * 1000))
-        self._busy.add(wire)
+        self._busy[wire] = None
         try:
             replies = await wire.send(
                 [("XREAD", "COUNT", count, "BLOCK", milliseconds, "STREAMS", key, last_id)]
@@ -38,7 +38,7 @@ class Reader:
             wire.drop("its reader was cancelled")
             raise
         finally:
-            self._busy.discard(wire)
+            del self._busy[wire]
         if not replies:
             self._network.doubt()
             raise Unreachable(url=self._url, cause=f"{wire.name}: {wire.lost}")

@@ -63,7 +63,7 @@ class _Channel:
 
     def __init__(self, confirmed: asyncio.Future[list[Any]]) -> None:
         self.confirmed = confirmed
-        self.members: set[Subscription] = set()
+        self.members: dict[Subscription, None] = {}
 
 
 class Subscriber:
@@ -92,7 +92,7 @@ class Subscriber:
         channel = self._channels.get(name)
         if channel is None:
             channel = self._channels[name] = _Channel(wire.send([("SUBSCRIBE", name)]))
-        channel.members.add(subscription)
+        channel.members[subscription] = None
         try:
             replies = await asyncio.shield(channel.confirmed)
         except BaseException:
@@ -112,7 +112,7 @@ class Subscriber:
         channel = self._channels.get(subscription.channel)
         if channel is None or subscription not in channel.members:
             return
-        channel.members.discard(subscription)
+        del channel.members[subscription]
         if not channel.members:
             del self._channels[subscription.channel]
             if (wire := self._line.up) is not None:

@@ -378,7 +378,7 @@ class Heartbeat:
         owned = set(self._ownership.shards)
         surplus, missing = owned - self._wanted, self._wanted - owned
         if surplus:
-            await self._hand_over(connection, surplus)
+            await self._hand_over(connection, sorted(surplus, key=str))
         if not missing:
             return
         shards = sorted(missing, key=str)
@@ -398,7 +398,7 @@ class Heartbeat:
                 self._round_by(time.monotonic() + reply.expires_in / 1000 + _AFTER)
         self._failures.count(replies)
 
-    async def _hand_over(self, connection: Connection, shards: set[ShardKeys]) -> None:
+    async def _hand_over(self, connection: Connection, shards: list[ShardKeys]) -> None:
         calls = [
             lua.lease_release(shard.lease, owner=self._member.id, epoch=self._ownership.epoch(shard) or 0)
             for shard in shards

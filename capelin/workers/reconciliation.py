@@ -12,7 +12,7 @@ from collections.abc import Callable
 from capelin.keys import ShardKeys
 from capelin.lua import Renewed
 
-Unknown = set[tuple[str, int]]
+Unknown = list[tuple[str, int]]
 
 
 class Reconciliation:
@@ -34,7 +34,7 @@ class Reconciliation:
         self._unanswered = unanswered
         self._patience = patience
         self._clock = clock
-        self._staked: set[ShardKeys] = set()
+        self._staked: dict[ShardKeys, None] = {}
         self._unsure: dict[ShardKeys, float] = {}
         self._unknown: dict[ShardKeys, Unknown] = {}
 
@@ -49,19 +49,19 @@ class Reconciliation:
         return shard in self._unsure
 
     def read(self, shard: ShardKeys, renewed: Renewed) -> Unknown:
-        """Read a renewal; returns the starts to adopt (uid and token)."""
+        """Read a renewal; returns the starts to adopt (uid and token), in Redis's order."""
         if renewed.pending:
-            self._staked.add(shard)
+            self._staked[shard] = None
         else:
-            self._staked.discard(shard)
-        unknown = set(renewed.unknown)
-        if not unknown:
+            self._staked.pop(shard, None)
+        if not renewed.unknown:
             self._unknown.pop(shard, None)
             until = self._unsure.get(shard)
             if until is not None and until < self._clock():
                 del self._unsure[shard]
-            return unknown
-        twice = unknown & self._unknown.get(shard, set())
-        self._unknown[shard] = unknown - twice
+            return []
+        before = self._unknown.get(shard, [])
+        twice = [start for start in renewed.unknown if start in before]
+        self._unknown[shard] = [start for start in renewed.unknown if start not in before]
         self._unsure[shard] = self._clock() + self._patience
         return twice

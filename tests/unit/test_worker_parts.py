@@ -106,15 +106,20 @@ class TestReconciliation:
         )
 
     def test_a_start_is_adopted_when_two_renewals_running_missed_it(self, book: Reconciliation) -> None:
-        assert book.read(SHARD, self.said(("a", 1), pending=1)) == set()
-        assert book.read(SHARD, self.said(("a", 1), ("b", 1), pending=2)) == {("a", 1)}
-        assert book.read(SHARD, self.said(("a", 2), ("b", 1), pending=2)) == {("b", 1)}
-        assert book.read(OTHER, self.said(("a", 2), pending=1)) == set(), "another shard's is another job"
+        assert book.read(SHARD, self.said(("a", 1), pending=1)) == []
+        assert book.read(SHARD, self.said(("a", 1), ("b", 1), pending=2)) == [("a", 1)]
+        assert book.read(SHARD, self.said(("a", 2), ("b", 1), pending=2)) == [("b", 1)]
+        assert book.read(OTHER, self.said(("a", 2), pending=1)) == [], "another shard's is another job"
+
+    def test_starts_are_adopted_in_the_order_in_which_redis_holds_them(self, book: Reconciliation) -> None:
+        starts = [(uid, 1) for uid in "fadbec"]
+        book.read(SHARD, self.said(*starts, pending=6))
+        assert book.read(SHARD, self.said(*starts, pending=6)) == starts
 
     def test_a_reply_that_came_meanwhile_ends_it(self, book: Reconciliation) -> None:
         book.read(SHARD, self.said(("a", 1), pending=1))
-        assert book.read(SHARD, self.said(pending=1)) == set()
-        assert book.read(SHARD, self.said(("a", 1), pending=1)) == set()
+        assert book.read(SHARD, self.said(pending=1)) == []
+        assert book.read(SHARD, self.said(("a", 1), pending=1)) == []
 
     def test_a_shard_whose_take_was_not_answered_keeps_a_stake_for_as_long_as_the_take_may_come(
         self, book: Reconciliation, unanswered: deque[ShardKeys], clock: Clock
