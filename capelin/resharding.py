@@ -3,19 +3,23 @@
 ``docs/resharding.md`` argues why no client, worker or operator, however late, can break them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from capelin import lua
 from capelin.connection import Connection
-from capelin.errors import InvalidJobId
+from capelin.errors import InvalidJobId, Unreachable
 from capelin.ids import JobId, new_uid
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Call, Home, Layout, Loan, NewJob, Sealed, Submitted
 
 T = TypeVar("T")
 
+MOST_SHARDS = 1024
+"""Into so many a queue may be cut."""
+ASKS_ONLY = 0
+"""The version to seal with that seals nothing."""
 _CALLS_AT_ONCE = 200
 _LOANS_AT_ONCE = 200
 
@@ -68,6 +72,55 @@ async def seal_all(
     return await _run(
         connection, [lua.seal(keys.shard(queue, number), layout=version) for number in range(count)]
     )
+
+
+async def unnamed_shards(
+    connection: Connection, keys: Keys, queue: str, *, reach: int
+) -> dict[ShardKeys, Sealed]:
+    """Find the shards beyond a layout's reach that were used under another one.
+
+    Some were left empty by a reshard. But a Redis that forgot a reshard names fewer shards than there were,
+    too, and nobody who knows more need be left but a client that placed a job there, or not even that. Its
+    request had the shard hear of the layout, which is what is asked for: of 1,024 shards in a millisecond of
+    Redis's time.
+
+    Returns:
+        What each tells; one that cannot be read is left out.
+
+    Raises:
+        Unreachable: There may be more.
+    """
+    beyond = [keys.shard(queue, number) for number in range(reach, MOST_SHARDS)]
+    heard: list[ShardKeys] = []
+    for some in _parts(beyond):
+        replies = await connection.commands([("HEXISTS", shard.meta, "layout") for shard in some])
+        heard += [
+            shard for shard, reply in zip(some, _unless_unreachable(replies), strict=True) if reply == 1
+        ]
+    return await seal_each(connection, heard, version=ASKS_ONLY)
+
+
+async def seal_each(
+    connection: Connection, shards: Sequence[ShardKeys], *, version: int
+) -> dict[ShardKeys, Sealed]:
+    """Have those that can be read hear of a version, and return what they tell.
+
+    Raises:
+        Unreachable: Some may not have heard.
+    """
+    told: dict[ShardKeys, Sealed] = {}
+    for some in _parts(shards):
+        replies = await connection.run_many([lua.seal(shard, layout=version) for shard in some])
+        answers = zip(some, _unless_unreachable(replies), strict=True)
+        told |= {shard: sealed for shard, sealed in answers if isinstance(sealed, Sealed)}
+    return told
+
+
+def _unless_unreachable(replies: Sequence[object]) -> Sequence[object]:
+    for reply in replies:
+        if isinstance(reply, Unreachable):
+            raise reply
+    return replies
 
 
 async def settle(connection: Connection, keys: Keys, queue: str, layout: Layout) -> Left:
@@ -145,10 +198,15 @@ def _question(
 
 async def _run(connection: Connection, calls: Sequence[Call[T]]) -> list[T]:
     replies: list[T] = []
-    for begin in range(0, len(calls), _CALLS_AT_ONCE):
-        found: list[Any] = await connection.run_many(calls[begin : begin + _CALLS_AT_ONCE])
+    for some in _parts(calls):
+        found: list[Any] = await connection.run_many(some)
         for reply in found:
             if isinstance(reply, Exception):
                 raise reply
         replies += found
     return replies
+
+
+def _parts(many: Sequence[T]) -> Iterator[Sequence[T]]:
+    for begin in range(0, len(many), _CALLS_AT_ONCE):
+        yield many[begin : begin + _CALLS_AT_ONCE]

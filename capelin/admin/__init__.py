@@ -40,14 +40,7 @@ from capelin.admin.orders import NotObeyed, Order, find_worker, tell_worker
 from capelin.admin.overview import Overview, read_overview
 from capelin.admin.queues import QueueStanding, list_queues, pause_queue, resume_queue
 from capelin.admin.repairing import Repaired, cancel_jobs, repair_all, retry_jobs
-from capelin.admin.reshard import (
-    MOST_SHARDS,
-    OldHome,
-    Resharding,
-    ReshardRefused,
-    plan_reshard,
-    reshard_queue,
-)
+from capelin.admin.reshard import OldHome, Resharding, ReshardRefused, plan_reshard, reshard_queue
 from capelin.admin.schedules import (
     OPERATOR,
     LeaderStanding,
@@ -65,7 +58,6 @@ from capelin.admin.story import JobStory, Kinship, Relative, read_story
 from capelin.admin.walking import count_matching, matching, until_none
 
 __all__ = [
-    "MOST_SHARDS",
     "OPERATOR",
     "WAITING",
     "Access",

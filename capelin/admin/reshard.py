@@ -9,13 +9,10 @@ from capelin.admin.fleet import read_fleet
 from capelin.durations import milliseconds
 from capelin.errors import CapelinError, InvalidOption, RedisRefused, Unreachable
 from capelin.lua import Cut, Home, Layout
-from capelin.resharding import Left, homes_held, left_of, seal_all, settle
+from capelin.resharding import ASKS_ONLY, MOST_SHARDS, Left, homes_held, left_of, seal_all, settle
 
-MOST_SHARDS = 1024
 MOST_OLDER = 8
 """Older layouts of which keys may be held: an enqueue with a key asks in each."""
-_LOOK = 0
-"""The version to seal with that seals nothing."""
 
 
 class ReshardRefused(CapelinError):
@@ -107,7 +104,7 @@ async def reshard_queue(access: Access, queue: str, shards: int) -> Resharding:
     before = await _layout_of(access, queue)
     if before.homes:
         await settle(access.connection, access.keys, queue, before)  # there may be room for one more
-    looked = await seal_all(access.connection, access.keys, queue, before, version=_LOOK)
+    looked = await seal_all(access.connection, access.keys, queue, before, version=ASKS_ONLY)
     await _pause_alike(access, queue, before, shards)
     verdict, after = await access.connection.run(
         lua.queue_reshard(
@@ -141,7 +138,7 @@ async def plan_reshard(access: Access, queue: str, shards: int | None = None) ->
     layout = await _layout_of(access, queue)
     wanted = layout.shards if shards is None else shards
     _check(wanted)
-    looked = await seal_all(access.connection, access.keys, queue, layout, version=_LOOK)
+    looked = await seal_all(access.connection, access.keys, queue, layout, version=ASKS_ONLY)
     if wanted == layout.shards:
         return _standing(queue, layout.shards, left_of(layout, looked), changed=False)
     if len(homes_held(layout, looked)) >= MOST_OLDER:

@@ -10,8 +10,10 @@
 local q = read_queue()
 local before, version, reach, homes, fewest = q[1], q[3], q[4], q[5], q[6]
 if before == 0 then return { 'missing', unpack(q) } end
-if version < tonumber(floor) then redis.call('HSET', queue_meta, 'layout', floor) end
-if before == tonumber(shards) then return { 'same', unpack(read_queue()) } end
+if before == tonumber(shards) then
+  make_good(tonumber(floor))
+  return { 'same', unpack(read_queue()) }
+end
 local _, commas = string.gsub(homes, ',', '')
 if homes ~= '' and commas + 1 >= tonumber(most_homes) then return { 'busy', unpack(q) } end
 redis.call('HSET', queue_meta,

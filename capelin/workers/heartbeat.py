@@ -34,6 +34,7 @@ from capelin.workers.reconciliation import Reconciliation
 from capelin.workers.running import Running
 from capelin.workers.settling import Settling
 from capelin.workers.stall import Stall
+from capelin.workers.strays import Strays
 from capelin.workers.sweep import Sweep
 from capelin.workers.territory import Territory
 from capelin.workers.torn import report_torn
@@ -111,6 +112,7 @@ class Heartbeat:
         self._stall_limit = stall_limit
         self._territory = territory
         self._settling = Settling(keys, territory)
+        self._strays = Strays(keys, territory)
         self._ownership = ownership
         self._running = running
         self._listener = listener
@@ -225,7 +227,9 @@ class Heartbeat:
         if self._failures.look():
             self._round_by(time.monotonic() + self._interval / 4)
         self._round_by(await self._upkeep.run(connection, self._ownership.shards, self.trust))
-        if await self._settling.run(connection, self._ownership.shards):
+        settled = await self._settling.run(connection, self._ownership.shards)
+        found = await self._strays.run(connection, self._ownership.shards)
+        if settled or found:
             self._assign()
             self._poke.set()
 

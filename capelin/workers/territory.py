@@ -15,12 +15,10 @@ from capelin.connection import Connection
 from capelin.errors import CapelinError
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Layout
-from capelin.resharding import reach_of, seal_all
+from capelin.resharding import ASKS_ONLY, reach_of, seal_all
 from capelin.settings import SCHEMA
 
 log = structlog.get_logger("capelin.worker")
-
-_ASKS_ONLY = 0
 
 LOOK_AGAIN = 10.0
 """Seconds. Whoever cuts a queue anew tells the fleet; this is for when that was lost."""
@@ -95,7 +93,7 @@ class Territory:
         if layout.reach >= before.reach:
             return layout
         try:
-            reach = reach_of(await seal_all(connection, self._keys, queue, before, version=_ASKS_ONLY))
+            reach = reach_of(await seal_all(connection, self._keys, queue, before, version=ASKS_ONLY))
             if reach <= layout.reach:
                 return layout
             log.warning("shards of a lost layout hold jobs; they are served", queue=queue, shards=reach)

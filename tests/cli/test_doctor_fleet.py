@@ -126,6 +126,19 @@ def test_a_queue_with_jobs_that_no_worker_serves(
     ]
 
 
+def test_jobs_in_shards_that_no_layout_names(run: Run, shop: Any, do: Do, redis_server: RedisServer) -> None:
+    do(lambda: shop.greet.enqueue("Ada"))
+    assert run("queues", "reshard", "default", "32", "--yes").status == 0
+    do(lambda: shop.app.enqueue([shop.greet.job("Ada") for _ in range(640)]))
+    join(redis_server)
+    redis_server.command("DEL", KEYS.queue_meta("default"))
+    redis_server.command("HSET", KEYS.queue_meta("default"), "shards", 8, "schema", 1, "layout", 1)
+    problem = look(redis_server.url, "unserved", bounds=NOW)[0]
+    assert problem.severity == "problem"
+    assert problem.what.startswith("480 jobs of queue default in shards that its layout lacks: ")
+    assert "within a minute" in problem.advice
+
+
 def test_shards_on_which_no_live_worker_waits(shop: Any, do: Do, redis_server: RedisServer) -> None:
     do(lambda: shop.greet.enqueue("Ada"))
     worker = join(redis_server)

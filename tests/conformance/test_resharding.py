@@ -29,9 +29,10 @@ from capelin.jobs import Job
 from capelin.keys import shard_of
 from capelin.lua import OutcomeKind, Replayed
 from capelin.options import OnDuplicateName
-from capelin.resharding import settle
+from capelin.resharding import settle, unnamed_shards
 from capelin.settings import Settings
 from capelin.workers.settling import Settling
+from capelin.workers.strays import EVERY, SOON, Strays
 from capelin.workers.territory import Territory
 from tests.conformance.conftest import Shop
 
@@ -295,6 +296,86 @@ async def test_a_worker_that_knows_a_layout_which_redis_has_lost_goes_on_to_serv
     await territory.look(connection)
     assert territory.reach["default"] == job.shard + 1
     assert (await desk.access.read_layouts("default"))["default"].reach == job.shard + 1
+
+
+async def lost(desk: Desk) -> Job[int]:
+    """Redis forgets a reshard, and all that knows of it is a client, which has placed a job by it."""
+    await desk.cut(32)
+    job = await once(desk.new, next(key for key in KEYS if home_of(key, 32) > 8))
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    await connection.command("DEL", keys.queue_meta("default"))
+    await connection.run(lua.open_queue(keys, "default", shards=8, schema=1))
+    return job
+
+
+async def test_a_job_in_a_shard_that_nobody_knows_any_more_is_found_by_who_owns_the_first(desk: Desk) -> None:
+    """Seed 8005 of the simulation: a failover lost the reshard before any worker had read it."""
+    job = await lost(desk)
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    territory = Territory(keys, await desk.access.read_layouts("default"))
+    strays = Strays(keys, territory)
+    assert not await strays.run(connection, {keys.shard("default", 1)})
+    assert await strays.run(connection, {keys.shard("default", 0)})
+    assert territory.reach["default"] == job.shard + 1
+    layout = (await desk.access.read_layouts("default"))["default"]
+    assert (layout.reach, layout.shards) == (job.shard + 1, 8)
+    assert layout.version > 2, "the client's version is one that cut the queue into other shards"
+
+
+async def test_who_goes_by_a_layout_that_was_lost_is_refused_once_its_shards_were_told(desk: Desk) -> None:
+    job = await lost(desk)
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    territory = Territory(keys, await desk.access.read_layouts("default"))
+    owned = {keys.shard("default", 0)}
+    await Strays(keys, territory).run(connection, owned)
+    assert desk.new.client.queues.known["default"].version == 2
+    await Settling(keys, territory).run(connection, owned)
+    assert territory.layouts["default"].homes == ()
+    jobs = await desk.new.app.enqueue([desk.new.plain.job(number) for number in range(640)])
+    assert {each.shard for each in jobs} == set(range(8)), "it has read the newest layout"
+    taken = await desk.new.hand.take(count=1000)
+    assert (job.shard, JobId.parse(job.id).uid) in [(shard, delivery.uid) for shard, delivery in taken]
+
+
+async def test_strays_are_looked_for_every_minute(desk: Desk) -> None:
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    now = 100.0
+    territory = Territory(keys, await desk.access.read_layouts("default"))
+    strays = Strays(keys, territory, clock=lambda: now)
+    owned = {keys.shard("default", 0)}
+    assert not await strays.run(connection, owned)
+    job = await lost(desk)
+    now += EVERY - 1
+    assert not await strays.run(connection, owned)
+    now += 1
+    assert await strays.run(connection, owned)
+    assert territory.reach["default"] == job.shard + 1
+
+
+async def test_strays_are_looked_for_soon_when_the_layout_is_another_one(desk: Desk) -> None:
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    now = 100.0
+    territory = Territory(keys, await desk.access.read_layouts("default"))
+    strays = Strays(keys, territory, clock=lambda: now)
+    owned = {keys.shard("default", 0)}
+    await strays.run(connection, owned)
+    await lost(desk)
+    made_good = lua.open_queue(keys, "default", shards=8, schema=1, floor=2)
+    territory.saw("default", await connection.run(made_good))
+    assert not await strays.run(connection, owned), "until then a client may place more by what it knew"
+    now += SOON
+    assert await strays.run(connection, owned)
+
+
+async def test_a_torn_shard_that_no_layout_names_hides_no_other(desk: Desk) -> None:
+    job = await lost(desk)
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    torn, also = [keys.shard("default", number) for number in range(20, 23) if number != job.shard][:2]
+    await connection.command("DEL", torn.meta)
+    await connection.commands([("SET", torn.meta, "rubbish"), ("SET", also.scheduled, "rubbish")])
+    found = await unnamed_shards(connection, keys, "default", reach=8)
+    assert [shard.shard for shard, told in found.items() if not told.empty] == [job.shard]
+    await connection.commands([("DEL", torn.meta), ("DEL", also.scheduled)])
 
 
 async def test_a_client_that_slept_for_all_of_it_is_refused_even_where_nothing_is_left(desk: Desk) -> None:

@@ -245,4 +245,40 @@ RESHARDING: tuple[Mutant, ...] = (
         ),
         aimed=(_NAMED + "test_a_worker_that_has_settled_a_queue_settles_it_again_when_it_is_cut_anew",),
     ),
+    mutant(
+        "a version that was lost is written again as it was",
+        "7: no two layouts have one version",
+        lua("includes/queue", "'layout', floor + 1)", "'layout', floor)"),
+        aimed=("scripts/test_resharding",),
+    ),
+    mutant(
+        "a version that was made good is settled at once",
+        "7: every shard hears of a version that was made good",
+        lua(
+            "includes/queue",
+            "if q[5] == '' then redis.call('HSET', queue_meta, 'homes'",
+            "if false then redis.call('HSET', queue_meta, 'homes'",
+        ),
+        aimed=("scripts/test_resharding",),
+    ),
+    mutant(
+        "nobody looks for strays",
+        "1: a job in a shard that no layout names is served",
+        python(
+            "workers/heartbeat",
+            "found = await self._strays.run(connection, self._ownership.shards)",
+            "found = False",
+        ),
+        aimed=("simulation/test_resharding",),
+    ),
+    mutant(
+        "who finds strays tells them nothing",
+        "7: who goes by a layout that was lost is refused",
+        python(
+            "workers/strays",
+            "            await seal_each(connection, list(found), version=layout.version)\n",
+            "            pass\n",
+        ),
+        aimed=(_NAMED + "test_who_goes_by_a_layout_that_was_lost_is_refused_once_its_shards_were_told",),
+    ),
 )

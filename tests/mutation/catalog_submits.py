@@ -164,7 +164,7 @@ SUBMITS: tuple[Mutant, ...] = (
     mutant(
         "the first of a queue's layouts is overwritten",
         "whoever uses a queue first decides how it is cut",
-        lua("open_queue", "if not found[1] then", "if true then"),
+        lua("open_queue", "if not redis.call('HMGET', queue_meta, 'shards')[1] then", "if true then"),
         aimed=("scripts/test_leases",),
     ),
 )

@@ -75,7 +75,9 @@ WORKERS: tuple[Mutant, ...] = (
         "what one renewal missed is adopted at once",
         "6: unknown in two renewals running",
         python(
-            "workers/reconciliation", "twice = unknown & self._unknown.get(shard, set())", "twice = unknown"
+            "workers/reconciliation",
+            "for start in renewed.unknown if start in before]",
+            "for start in renewed.unknown]",
         ),
         aimed=("unit/test_worker_parts",),
     ),

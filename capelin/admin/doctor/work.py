@@ -5,6 +5,7 @@ from capelin.admin.doctor.patient import Patient
 from capelin.admin.doctor.words import count, some, span
 from capelin.keys import ShardKeys
 from capelin.lua.looking import Survey
+from capelin.resharding import unnamed_shards
 from capelin.settings import SCHEMA
 
 _OLD = 300.0
@@ -64,8 +65,21 @@ async def unserved(patient: Patient, report: Report) -> None:
                 why="they will be late",
                 do=do,
             )
+    await _unnamed(patient, report)
     if not report.findings:
         report.ok(f"{count(served, 'queue')} served; no other has jobs")
+
+
+async def _unnamed(patient: Patient, report: Report) -> None:
+    for queue, reach in (await patient.queues()).shards.items():
+        found = await unnamed_shards(patient.connection, patient.keys, queue, reach=reach)
+        if live := sum(told.live for told in found.values()):
+            names = [str(shard) for shard, told in found.items() if told.live]
+            report.problem(
+                f"{count(live, 'job')} of queue {queue} in shards that its layout lacks: {some(names)}",
+                why="Redis has forgotten that the queue was cut into more, and no worker serves these",
+                do=f"run a worker that serves {queue}, which finds them within a minute (capelin workers)",
+            )
 
 
 async def paused(patient: Patient, report: Report) -> None:

@@ -7,3 +7,13 @@ local function read_queue()
   local shards = tonumber(q[1]) or 0
   return { shards, tonumber(q[2]) or 0, tonumber(q[3]) or 1, tonumber(q[4]) or shards, q[5] or '', tonumber(q[6]) or shards }
 end
+-- Somebody has seen a version that is not written here any more. Nobody knows here into how many shards that layout cut the queue, and
+-- clients may still place jobs by it: so what is written here becomes a version that nobody has seen. It is listed as an older one,
+-- too, so that workers have every shard hear of it.
+local function make_good(floor)
+  local q = read_queue()
+  if q[3] >= floor then return end
+  redis.call('PERSIST', queue_meta) -- allowed at `maxmemory`
+  redis.call('HSET', queue_meta, 'layout', floor + 1)
+  if q[5] == '' then redis.call('HSET', queue_meta, 'homes', q[3] .. ':' .. q[1]) end
+end

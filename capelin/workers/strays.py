@@ -1,0 +1,95 @@
+"""Finds jobs in shards that no layout names, and has them served.
+
+A reshard that Redis forgot (a failover lost it) leaves such shards where a client had read the new layout and
+placed jobs by it. A worker that knew the layout looks before it leaves its shards (`Territory`); this is for
+when none did. Whoever owns a queue's first shard does it, so that one does.
+"""
+
+import time
+from collections.abc import Callable, Collection
+
+import structlog
+
+from capelin import lua
+from capelin.connection import Connection
+from capelin.errors import CapelinError
+from capelin.keys import Keys, ShardKeys
+from capelin.lua import Layout
+from capelin.resharding import seal_each, unnamed_shards
+from capelin.settings import SCHEMA
+from capelin.workers.territory import Territory
+
+log = structlog.get_logger("capelin.worker")
+
+EVERY = 60.0
+"""Seconds between two looks at a queue."""
+SOON = 10.0
+"""Seconds after which to look where a layout is another one: for so long a client may go by what it knew."""
+
+
+class Strays:
+    """What one worker looks for, in one queue a round: the one that is due for longest.
+
+    Args:
+        keys: The namespace.
+        territory: Its shards.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, keys: Keys, territory: Territory, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._keys, self._territory, self._clock = keys, territory, clock
+        self._next_at: dict[str, float] = {}
+        self._versions: dict[str, int] = {}
+
+    async def run(self, connection: Connection, owned: Collection[ShardKeys]) -> bool:
+        """Look, if it is time; return whether other shards are to be served now."""
+        now = self._clock()
+        due = [
+            (at, queue)
+            for queue, layout in self._territory.layouts.items()
+            if (at := self._due(queue, layout, now)) <= now and self._keys.shard(queue, 0) in owned
+        ]
+        if not due:
+            return False
+        _, queue = min(due)
+        self._next_at[queue] = now + EVERY
+        try:
+            return await self._look(connection, queue)
+        except CapelinError as error:
+            log.debug("shards that no layout names could not be looked at", queue=queue, error=str(error))
+            return False
+
+    def _due(self, queue: str, layout: Layout, now: float) -> float:
+        at = self._next_at.get(queue, 0.0)
+        if self._versions.setdefault(queue, layout.version) != layout.version:
+            self._versions[queue] = layout.version
+            at = self._next_at[queue] = min(at, now + SOON)
+        return at
+
+    async def _look(self, connection: Connection, queue: str) -> bool:
+        layout = self._territory.layouts[queue]
+        found = await unnamed_shards(connection, self._keys, queue, reach=self._territory.reach[queue])
+        holding = [shard.shard for shard, told in found.items() if not told.empty]
+        newest = max((told.heard for told in found.values()), default=0)
+        if not holding and newest <= layout.version:
+            return False
+        if holding:
+            log.warning("shards that no layout names hold jobs; they are served", queue=queue, shards=holding)
+        call = lua.open_queue(
+            self._keys,
+            queue,
+            shards=layout.shards,
+            schema=SCHEMA,
+            floor=max(layout.version, newest),
+            held=max(holding, default=-1) + 1,
+        )
+        layout = await connection.run(call)
+        changed = self._territory.saw(queue, layout)
+        # From here on nothing comes to them by the layout that was lost.
+        try:
+            await seal_each(connection, list(found), version=layout.version)
+        except CapelinError as error:
+            log.debug("shards that no layout names may not have heard of it", queue=queue, error=str(error))
+        return changed
