@@ -115,6 +115,7 @@ class _Journey:
             return Replayed.DUPLICATE, detail
         if verdict is Lent.AWAY:
             return await self._ask_borrower(layout, detail)
+        self._queues.moved(self._job.queue, int(detail))
         return None
 
     async def _replay(self, layout: Layout, home: str) -> tuple[Replayed, str] | None:
@@ -132,6 +133,8 @@ class _Journey:
         if verdict is Replayed.AWAY:
             return await self._ask_borrower(layout, detail)
         if verdict is Replayed.MOVED:
+            if detail:  # else the loan is over
+                self._queues.moved(self._job.queue, int(detail))
             return None
         return verdict, shard.job_id(detail) if verdict is Replayed.DUPLICATE else detail
 

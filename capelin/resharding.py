@@ -13,6 +13,7 @@ from capelin.errors import InvalidJobId, Unreachable
 from capelin.ids import JobId, new_uid
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import Call, Home, Layout, Loan, NewJob, Sealed, Submitted
+from capelin.settings import SCHEMA
 
 T = TypeVar("T")
 
@@ -48,8 +49,13 @@ class Left:
 def left_of(layout: Layout, sealed: Sequence[Sealed]) -> Left:
     """Return what is left of older layouts, as a queue's shards tell."""
     beyond = sealed[layout.shards :]
-    old = [shard.keys.get(home.version) for home in layout.homes for shard in sealed[: home.shards]]
-    held = [each for each in old if each is not None]
+    held = [
+        each
+        for home, taken in _taken_under(layout)
+        for shard in sealed[: home.shards]
+        for version, each in shard.keys.items()
+        if version in taken
+    ]
     return Left(
         layout=layout,
         live=sum(shard.live for shard in beyond),
@@ -76,7 +82,7 @@ async def seal_all(
 
 async def unnamed_shards(
     connection: Connection, keys: Keys, queue: str, *, reach: int
-) -> dict[ShardKeys, Sealed]:
+) -> dict[ShardKeys, Sealed | None]:
     """Find the shards beyond a layout's reach that were used under another one.
 
     Some were left empty by a reshard. But a Redis that forgot a reshard names fewer shards than there were,
@@ -85,7 +91,7 @@ async def unnamed_shards(
     Redis's time.
 
     Returns:
-        What each tells; one that cannot be read is left out.
+        What each tells; None where that cannot be read.
 
     Raises:
         Unreachable: There may be more.
@@ -102,17 +108,17 @@ async def unnamed_shards(
 
 async def seal_each(
     connection: Connection, shards: Sequence[ShardKeys], *, version: int
-) -> dict[ShardKeys, Sealed]:
+) -> dict[ShardKeys, Sealed | None]:
     """Have those that can be read hear of a version, and return what they tell.
 
     Raises:
         Unreachable: Some may not have heard.
     """
-    told: dict[ShardKeys, Sealed] = {}
+    told: dict[ShardKeys, Sealed | None] = {}
     for some in _parts(shards):
         replies = await connection.run_many([lua.seal(shard, layout=version) for shard in some])
         answers = zip(some, _unless_unreachable(replies), strict=True)
-        told |= {shard: sealed for shard, sealed in answers if isinstance(sealed, Sealed)}
+        told |= {shard: sealed if isinstance(sealed, Sealed) else None for shard, sealed in answers}
     return told
 
 
@@ -135,8 +141,11 @@ async def settle(connection: Connection, keys: Keys, queue: str, layout: Layout)
             sealed[number] = await _call_in(connection, keys.shard(queue, number), layout)
     homes = homes_held(layout, sealed)
     reach = reach_of(sealed)
-    if any(shard.heard > layout.version for shard in sealed):
-        after = layout  # it was cut anew meanwhile
+    newest = max(shard.heard for shard in sealed)
+    if newest > layout.version:  # it was cut anew meanwhile, or Redis has lost what a shard has heard of
+        after = await connection.run(
+            lua.open_queue(keys, queue, shards=layout.shards, schema=SCHEMA, floor=newest)
+        )
     else:
         call = lua.queue_settle(keys, queue, homes, layout=layout.version, reach=reach)
         _, after = await connection.run(call)
@@ -152,9 +161,24 @@ def homes_held(layout: Layout, sealed: Sequence[Sealed]) -> list[Home]:
     """Return the older layouts of which keys may still be held, as a queue's shards tell."""
     return [
         home
-        for home in layout.homes
-        if any(home.version in shard.keys or shard.lent for shard in sealed[: home.shards])
+        for home, taken in _taken_under(layout)
+        if any(
+            shard.lent or any(version in taken for version in shard.keys) for shard in sealed[: home.shards]
+        )
     ]
+
+
+def _taken_under(layout: Layout) -> Iterator[tuple[Home, range]]:
+    """Give each older layout with the versions under which keys may have been taken at its homes.
+
+    These are more than its own where Redis has lost a version, and another was written for it: the next that
+    is listed stands for it, or the last one.
+    """
+    first = 1
+    for number, home in enumerate(layout.homes, 1):
+        last = layout.version - 1 if number == len(layout.homes) else home.version
+        yield home, range(first, last + 1)
+        first = home.version + 1
 
 
 async def _call_in(connection: Connection, shard: ShardKeys, layout: Layout) -> Sealed:

@@ -9,7 +9,16 @@ from capelin.admin.fleet import read_fleet
 from capelin.durations import milliseconds
 from capelin.errors import CapelinError, InvalidOption, RedisRefused, Unreachable
 from capelin.lua import Cut, Home, Layout
-from capelin.resharding import ASKS_ONLY, MOST_SHARDS, Left, homes_held, left_of, seal_all, settle
+from capelin.resharding import (
+    ASKS_ONLY,
+    MOST_SHARDS,
+    Left,
+    homes_held,
+    left_of,
+    seal_all,
+    settle,
+    unnamed_shards,
+)
 
 MOST_OLDER = 8
 """Older layouts of which keys may be held: an enqueue with a key asks in each."""
@@ -105,6 +114,8 @@ async def reshard_queue(access: Access, queue: str, shards: int) -> Resharding:
     if before.homes:
         await settle(access.connection, access.keys, queue, before)  # there may be room for one more
     looked = await seal_all(access.connection, access.keys, queue, before, version=ASKS_ONLY)
+    beyond = await unnamed_shards(access.connection, access.keys, queue, reach=before.reach)
+    heard = [shard.heard for shard in (*looked, *beyond.values()) if shard is not None]
     await _pause_alike(access, queue, before, shards)
     verdict, after = await access.connection.run(
         lua.queue_reshard(
@@ -113,7 +124,7 @@ async def reshard_queue(access: Access, queue: str, shards: int) -> Resharding:
             shards=shards,
             most_homes=MOST_OLDER,
             remembered=milliseconds(max(access.settings.retention, access.settings.dlq_retention)),
-            floor=max(shard.heard for shard in looked),
+            floor=max(heard),
         )
     )
     if verdict is Cut.MISSING:

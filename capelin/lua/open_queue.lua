@@ -13,5 +13,6 @@ end
 make_good(tonumber(floor))
 local q = read_queue()
 if tonumber(held) <= q[4] then return q end
+redis.call('PERSIST', queue_meta)
 redis.call('HSET', queue_meta, 'reach', held)
 return read_queue()

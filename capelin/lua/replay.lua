@@ -8,8 +8,8 @@
 --   `layout`, and every older one answered that it is free; else the number of the loan that its home gave. past: loans that
 --   are over.
 -- Reply: {verdict, detail}; verdicts: replayed, hurried, duplicate (detail: who holds the key), refused (detail: status),
---   missing; and `keyed` (detail: the key, as it decides the shard), `moved` (`layout` is not the newest, or the loan is over:
---   begin anew), `away` (detail: a loan that may be over).
+--   missing; and `keyed` (detail: the key, as it decides the shard), `moved` (begin anew: `layout` is not the newest, which is the
+--   detail, or the loan is over), `away` (detail: a loan that may be over).
 -- include: now, shard, streams, wake, place, layout, holder, keys, total, whole
 local name = record(uid)
 local wrong = torn(name)
@@ -31,7 +31,7 @@ if j[2] and j[3] and not j[6] then
   local number = tonumber(home)
   if home == '' and (heard > 1 or tonumber(layout) > 1) then return { 'keyed', j[2] .. ':' .. j[3] } end
   if number and number <= (tonumber(j[8]) or 0) then return { 'moved', '' } end
-  if not number and older then return { 'moved', '' } end
+  if not number and older then return { 'moved', string.format('%.0f', heard) } end
   local holder = redis.pcall('GET', unique(j[2], j[3]))
   if type(holder) == 'string' and holder ~= uid then
     local live = redis.pcall('HGET', record(holder), 'status')

@@ -68,8 +68,8 @@ class Settling:
                 self._looked[queue] = _Look(
                     version=layout.version, settled=layout.settled, next_at=now + every
                 )
-            if left.layout.version < layout.version:
-                self._territory.look_soon()  # Redis has lost what we know
+            if left.layout.version != layout.version:
+                self._territory.look_soon()  # it was cut anew, or Redis has lost what we know
                 continue
             if self._territory.saw(queue, left.layout):
                 changed = True

@@ -40,6 +40,7 @@ class Strays:
         self, keys: Keys, territory: Territory, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._keys, self._territory, self._clock = keys, territory, clock
+        self._not_before = 0.0
         self._next_at: dict[str, float] = {}
         self._versions: dict[str, int] = {}
 
@@ -51,15 +52,20 @@ class Strays:
             for queue, layout in self._territory.layouts.items()
             if (at := self._due(queue, layout, now)) <= now and self._keys.shard(queue, 0) in owned
         ]
-        if not due:
+        if not due or now < self._not_before:
             return False
         _, queue = min(due)
-        self._next_at[queue] = now + EVERY
+        reach = self._territory.reach[queue]
         try:
-            return await self._look(connection, queue)
+            await self._look(connection, queue)
         except CapelinError as error:
+            # A server that does not answer costs a round its patience: not every round, nor for every queue.
+            self._not_before = now + SOON
             log.debug("shards that no layout names could not be looked at", queue=queue, error=str(error))
-            return False
+        else:
+            self._next_at[queue] = now + EVERY
+            self._versions[queue] = self._territory.layouts[queue].version
+        return self._territory.reach[queue] != reach
 
     def _due(self, queue: str, layout: Layout, now: float) -> float:
         at = self._next_at.get(queue, 0.0)
@@ -68,28 +74,36 @@ class Strays:
             at = self._next_at[queue] = min(at, now + SOON)
         return at
 
-    async def _look(self, connection: Connection, queue: str) -> bool:
-        layout = self._territory.layouts[queue]
+    async def _look(self, connection: Connection, queue: str) -> None:
+        layout = await self._open(connection, queue, floor=1)
         found = await unnamed_shards(connection, self._keys, queue, reach=self._territory.reach[queue])
-        holding = [shard.shard for shard, told in found.items() if not told.empty]
-        newest = max((told.heard for told in found.values()), default=0)
-        if not holding and newest <= layout.version:
-            return False
+        holding = {shard.shard: told for shard, told in found.items() if told is None or not told.empty}
+        newest = max((told.heard for told in found.values() if told is not None), default=0)
+        used = max((told.heard for told in holding.values() if told is not None), default=0)
         if holding:
-            log.warning("shards that no layout names hold jobs; they are served", queue=queue, shards=holding)
+            shards = [*holding]
+            log.warning("shards that no layout names hold jobs; they are served", queue=queue, shards=shards)
+        if holding or newest > layout.version:
+            # Jobs beyond the present layout that were placed by its version: another layout has the same.
+            floor = used + 1 if used >= layout.version else newest
+            layout = await self._open(connection, queue, floor=floor, held=max(holding, default=-1) + 1)
+        # From here on nothing comes to them by a layout that was lost.
+        behind = [shard for shard, told in found.items() if told is not None and told.heard < layout.version]
+        await seal_each(connection, behind, version=layout.version)
+
+    async def _open(self, connection: Connection, queue: str, *, floor: int, held: int = 0) -> Layout:
+        known = self._territory.layouts[queue]
         call = lua.open_queue(
             self._keys,
             queue,
-            shards=layout.shards,
+            shards=known.shards,
             schema=SCHEMA,
-            floor=max(layout.version, newest),
-            held=max(holding, default=-1) + 1,
+            floor=max(known.version, floor),
+            held=held,
         )
         layout = await connection.run(call)
-        changed = self._territory.saw(queue, layout)
-        # From here on nothing comes to them by the layout that was lost.
-        try:
-            await seal_each(connection, list(found), version=layout.version)
-        except CapelinError as error:
-            log.debug("shards that no layout names may not have heard of it", queue=queue, error=str(error))
-        return changed
+        if layout.reach >= self._territory.reach[queue]:
+            self._territory.saw(queue, layout)
+        else:
+            self._territory.look_soon()
+        return layout

@@ -1,5 +1,6 @@
 """A queue is cut anew while clients that know the old layout go on (guarantees 1 and 7)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -367,6 +368,49 @@ async def test_strays_are_looked_for_soon_when_the_layout_is_another_one(desk: D
     assert await strays.run(connection, owned)
 
 
+async def test_keys_that_were_taken_under_a_version_that_was_lost_are_asked_for_after_the_next_reshard(
+    desk: Desk,
+) -> None:
+    key = moving_key(8, 16, 3)
+    await desk.cut(3)
+    await desk.cut(8)
+    await desk.settle()
+    job = await once(desk.new, key)
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    await connection.command("DEL", keys.queue_meta("default"))
+    await connection.run(lua.open_queue(keys, "default", shards=8, schema=1, floor=3))
+    assert (await desk.cut(16)).older
+    assert await once(desk.old, key) == await once(desk.new, key) == job
+
+
+async def test_a_layout_whose_version_another_had_before_it_was_lost_becomes_the_next(desk: Desk) -> None:
+    """Nobody had heard of the lost one, and the queue was cut anew since: both are version 2."""
+    await desk.cut(32)
+    await desk.new.client.queues.open(["default"])
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    for number in range(32):
+        await connection.command("HDEL", keys.shard("default", number).meta, "layout")
+    await connection.command("DEL", keys.queue_meta("default"))
+    await connection.run(lua.open_queue(keys, "default", shards=8, schema=1))
+    assert (await desk.cut(4)).layout == 2
+    job = await once(desk.new, next(key for key in KEYS if home_of(key, 32) > 8))
+    territory = Territory(keys, await desk.access.read_layouts("default"))
+    assert await Strays(keys, territory).run(connection, {keys.shard("default", 0)})
+    layout = territory.layouts["default"]
+    assert (layout.version > 2, layout.shards, layout.reach) == (True, 4, job.shard + 1)
+
+
+async def test_who_replays_makes_a_lost_version_good_too(desk: Desk) -> None:
+    """Nobody enqueues, and only the job's shard has heard of the version."""
+    job = await once(desk.new, "k0")
+    await desk.new.hand.bury()
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    await connection.command("HSET", keys.shard("default", job.shard).meta, "layout", "5")
+    async with asyncio.timeout(10):
+        assert (await replay(desk.access, await named_dead(desk.access, [job.id]))).done == 1
+    assert (await desk.access.read_layouts("default"))["default"].version == 6
+
+
 async def test_a_torn_shard_that_no_layout_names_hides_no_other(desk: Desk) -> None:
     job = await lost(desk)
     connection, keys = desk.new.client.connection, desk.new.client.keys
@@ -374,7 +418,12 @@ async def test_a_torn_shard_that_no_layout_names_hides_no_other(desk: Desk) -> N
     await connection.command("DEL", torn.meta)
     await connection.commands([("SET", torn.meta, "rubbish"), ("SET", also.scheduled, "rubbish")])
     found = await unnamed_shards(connection, keys, "default", reach=8)
-    assert [shard.shard for shard, told in found.items() if not told.empty] == [job.shard]
+    assert torn not in found, "it has not heard of any layout that can be read"
+    assert found[also] is None, "it was used, and may hold something"
+    assert [shard.shard for shard, told in found.items() if told and not told.empty] == [job.shard]
+    territory = Territory(keys, await desk.access.read_layouts("default"))
+    await Strays(keys, territory).run(connection, {keys.shard("default", 0)})
+    assert territory.reach["default"] == max(job.shard, also.shard) + 1
     await connection.commands([("DEL", torn.meta), ("DEL", also.scheduled)])
 
 

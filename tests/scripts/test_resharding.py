@@ -193,7 +193,7 @@ def test_a_dead_job_with_a_key_of_a_queue_that_was_cut_anew_asks_for_its_home(sh
     seal(shard, 2)
     assert replay(shard, "u1") == ("keyed", "a:k")
     assert replay(shard, "u1", layout=1) == ("keyed", "a:k")
-    assert replay(shard, "u1", layout=1, home="here") == ("moved", "")
+    assert replay(shard, "u1", layout=1, home="here") == ("moved", "2")
     assert replay(shard, "u2") == ("replayed", "")
     assert replay(shard, "u1", home="here") == ("replayed", "")
 

@@ -73,10 +73,18 @@ async def unserved(patient: Patient, report: Report) -> None:
 async def _unnamed(patient: Patient, report: Report) -> None:
     for queue, reach in (await patient.queues()).shards.items():
         found = await unnamed_shards(patient.connection, patient.keys, queue, reach=reach)
-        if live := sum(told.live for told in found.values()):
-            names = [str(shard) for shard, told in found.items() if told.live]
+        unreadable = [str(shard) for shard, told in found.items() if told is None]
+        if unreadable:
             report.problem(
-                f"{count(live, 'job')} of queue {queue} in shards that its layout lacks: {some(names)}",
+                f"shards that the layout of queue {queue} lacks cannot be read: {some(unreadable)}",
+                why="they were used under a layout that Redis has forgotten, and may hold jobs",
+                do=f"run a worker that serves {queue}, which finds them within a minute; then look again",
+            )
+        live = {str(shard): told.live for shard, told in found.items() if told is not None and told.live}
+        if live:
+            report.problem(
+                f"{count(sum(live.values()), 'job')} of queue {queue} in shards that its layout lacks: "
+                f"{some([*live])}",
                 why="Redis has forgotten that the queue was cut into more, and no worker serves these",
                 do=f"run a worker that serves {queue}, which finds them within a minute (capelin workers)",
             )

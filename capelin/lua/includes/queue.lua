@@ -8,8 +8,8 @@ local function read_queue()
   return { shards, tonumber(q[2]) or 0, tonumber(q[3]) or 1, tonumber(q[4]) or shards, q[5] or '', tonumber(q[6]) or shards }
 end
 -- Somebody has seen a version that is not written here any more. Nobody knows here into how many shards that layout cut the queue, and
--- clients may still place jobs by it: so what is written here becomes a version that nobody has seen. It is listed as an older one,
--- too, so that workers have every shard hear of it.
+-- clients may still place jobs by it: so what is written here becomes the version after it. The present one is listed as an older one,
+-- too, so that workers have every shard hear of that.
 local function make_good(floor)
   local q = read_queue()
   if q[3] >= floor then return end
