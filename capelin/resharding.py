@@ -80,9 +80,22 @@ async def seal_all(
     )
 
 
-async def unnamed_shards(
-    connection: Connection, keys: Keys, queue: str, *, reach: int
-) -> dict[ShardKeys, Sealed | None]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unnamed:
+    """A shard that a queue's layout does not name, but that was used under another one.
+
+    Attributes:
+        shard: Which.
+        heard: The newest version of which it has heard.
+        told: What it tells; None if that cannot be read.
+    """
+
+    shard: ShardKeys
+    heard: int
+    told: Sealed | None
+
+
+async def unnamed_shards(connection: Connection, keys: Keys, queue: str, *, reach: int) -> list[Unnamed]:
     """Find the shards beyond a layout's reach that were used under another one.
 
     Some were left empty by a reshard. But a Redis that forgot a reshard names fewer shards than there were,
@@ -90,26 +103,24 @@ async def unnamed_shards(
     request had the shard hear of the layout, which is what is asked for: of 1,024 shards in a millisecond of
     Redis's time.
 
-    Returns:
-        What each tells; None where that cannot be read.
-
     Raises:
         Unreachable: There may be more.
     """
     beyond = [keys.shard(queue, number) for number in range(reach, MOST_SHARDS)]
-    heard: list[ShardKeys] = []
+    heard: dict[ShardKeys, int] = {}
     for some in _parts(beyond):
-        replies = await connection.commands([("HEXISTS", shard.meta, "layout") for shard in some])
-        heard += [
-            shard for shard, reply in zip(some, _unless_unreachable(replies), strict=True) if reply == 1
-        ]
-    return await seal_each(connection, heard, version=ASKS_ONLY)
+        replies = await connection.commands([("HGET", shard.meta, "layout") for shard in some])
+        for shard, reply in zip(some, _unless_unreachable(replies), strict=True):
+            if isinstance(reply, bytes) and reply.isdigit():
+                heard[shard] = int(reply)
+    told = await seal_each(connection, list(heard), version=ASKS_ONLY)
+    return [Unnamed(shard=shard, heard=version, told=told[shard]) for shard, version in heard.items()]
 
 
 async def seal_each(
     connection: Connection, shards: Sequence[ShardKeys], *, version: int
 ) -> dict[ShardKeys, Sealed | None]:
-    """Have those that can be read hear of a version, and return what they tell.
+    """Have those that can be read hear of a version, and return what they tell; None for the others.
 
     Raises:
         Unreachable: Some may not have heard.
@@ -147,7 +158,7 @@ async def settle(connection: Connection, keys: Keys, queue: str, layout: Layout)
             lua.open_queue(keys, queue, shards=layout.shards, schema=SCHEMA, floor=newest)
         )
     else:
-        call = lua.queue_settle(keys, queue, homes, layout=layout.version, reach=reach)
+        call = lua.queue_settle(keys, queue, homes, layout=layout.version, reach=reach, looked=len(sealed))
         _, after = await connection.run(call)
     return replace(left_of(layout, sealed), layout=after)
 

@@ -115,7 +115,7 @@ async def reshard_queue(access: Access, queue: str, shards: int) -> Resharding:
         await settle(access.connection, access.keys, queue, before)  # there may be room for one more
     looked = await seal_all(access.connection, access.keys, queue, before, version=ASKS_ONLY)
     beyond = await unnamed_shards(access.connection, access.keys, queue, reach=before.reach)
-    heard = [shard.heard for shard in (*looked, *beyond.values()) if shard is not None]
+    heard = [shard.heard for shard in looked] + [one.heard for one in beyond]
     await _pause_alike(access, queue, before, shards)
     verdict, after = await access.connection.run(
         lua.queue_reshard(

@@ -175,9 +175,9 @@ def _read_settled(raw: Sequence[Any]) -> tuple[bool, Layout]:
 
 @checked(_SETTLE, given=("homes",))
 def queue_settle(
-    keys: Keys, queue: str, left: Sequence[Home], *, layout: int, reach: int
+    keys: Keys, queue: str, left: Sequence[Home], *, layout: int, reach: int, looked: int
 ) -> Call[tuple[bool, Layout]]:
-    """Strike off what is over. False: the queue was cut anew since version ``layout``.
+    """Strike off what is over. False: the queue was cut anew since version ``layout``, or has more shards.
 
     Args:
         keys: The namespace.
@@ -185,9 +185,12 @@ def queue_settle(
         left: Older layouts of which keys may still be held.
         layout: The version that the caller looked at.
         reach: Shards that may hold anything.
+        looked: Shards that the caller looked at.
     """
     homes = ",".join(f"{home.version}:{home.shards}" for home in left)
-    return _SETTLE((keys.queue_meta(queue),), _read_settled, layout=layout, homes=homes, reach=reach)
+    return _SETTLE(
+        (keys.queue_meta(queue),), _read_settled, layout=layout, homes=homes, reach=reach, looked=looked
+    )
 
 
 class Held(NamedTuple):

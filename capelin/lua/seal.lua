@@ -7,6 +7,7 @@
 -- include: now, shard, layout, whole
 local wrong = torn()
 if wrong then return wrong end
+redis.call('PERSIST', meta) -- allowed at `maxmemory`: what is there must be found, and drained
 hear()
 local live = redis.call('ZCARD', scheduled)
 for _, stream in ipairs(streams) do live = live + redis.call('XLEN', stream) end

@@ -60,7 +60,7 @@ class Strays:
             await self._look(connection, queue)
         except CapelinError as error:
             # A server that does not answer costs a round its patience: not every round, nor for every queue.
-            self._not_before = now + SOON
+            self._not_before = self._next_at[queue] = now + SOON
             log.debug("shards that no layout names could not be looked at", queue=queue, error=str(error))
         else:
             self._next_at[queue] = now + EVERY
@@ -77,18 +77,20 @@ class Strays:
     async def _look(self, connection: Connection, queue: str) -> None:
         layout = await self._open(connection, queue, floor=1)
         found = await unnamed_shards(connection, self._keys, queue, reach=self._territory.reach[queue])
-        holding = {shard.shard: told for shard, told in found.items() if told is None or not told.empty}
-        newest = max((told.heard for told in found.values() if told is not None), default=0)
-        used = max((told.heard for told in holding.values() if told is not None), default=0)
+        newest = max((one.heard for one in found), default=0)
+        holding = [(one, one.told) for one in found if one.told is not None and not one.told.empty]
         if holding:
-            shards = [*holding]
+            shards = [one.shard.shard for one, _ in holding]
             log.warning("shards that no layout names hold jobs; they are served", queue=queue, shards=shards)
+        if unread := [str(one.shard) for one in found if one.told is None]:
+            log.warning("shards that no layout names cannot be read; what is there waits", shards=unread)
+        if any(one.heard == layout.version and (told.live or told.ended) for one, told in holding):
+            newest = max(newest, layout.version + 1)  # placed by another layout that had the same version
         if holding or newest > layout.version:
-            # Jobs beyond the present layout that were placed by its version: another layout has the same.
-            floor = used + 1 if used >= layout.version else newest
-            layout = await self._open(connection, queue, floor=floor, held=max(holding, default=-1) + 1)
+            held = max((one.shard.shard for one, _ in holding), default=-1) + 1
+            layout = await self._open(connection, queue, floor=newest, held=held)
         # From here on nothing comes to them by a layout that was lost.
-        behind = [shard for shard, told in found.items() if told is not None and told.heard < layout.version]
+        behind = [one.shard for one in found if one.heard < layout.version]
         await seal_each(connection, behind, version=layout.version)
 
     async def _open(self, connection: Connection, queue: str, *, floor: int, held: int = 0) -> Layout:

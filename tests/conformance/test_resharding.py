@@ -411,19 +411,42 @@ async def test_who_replays_makes_a_lost_version_good_too(desk: Desk) -> None:
     assert (await desk.access.read_layouts("default"))["default"].version == 6
 
 
+async def test_a_queue_that_cannot_be_looked_at_keeps_nobody_from_the_others(desk: Desk) -> None:
+    await lost(desk)
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    layout = (await desk.access.read_layouts("default"))["default"]
+    territory = Territory(keys, {"a": layout, "default": layout})
+    await connection.command("SET", keys.queue_meta("a"), "rubbish")
+    now = 100.0
+    strays = Strays(keys, territory, clock=lambda: now)
+    owned = {keys.shard("a", 0), keys.shard("default", 0)}
+    assert not await strays.run(connection, owned)
+    now += SOON
+    assert await strays.run(connection, owned)
+    await connection.command("DEL", keys.queue_meta("a"))
+
+
+async def test_a_shard_that_was_found_meanwhile_is_not_struck_off(desk: Desk) -> None:
+    job = await lost(desk)
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    before = (await desk.access.read_layouts("default"))["default"]
+    await connection.run(lua.open_queue(keys, "default", shards=8, schema=1, held=job.shard + 1))
+    await settle(connection, keys, "default", before)
+    assert (await desk.access.read_layouts("default"))["default"].reach == job.shard + 1
+
+
 async def test_a_torn_shard_that_no_layout_names_hides_no_other(desk: Desk) -> None:
     job = await lost(desk)
     connection, keys = desk.new.client.connection, desk.new.client.keys
     torn, also = [keys.shard("default", number) for number in range(20, 23) if number != job.shard][:2]
     await connection.command("DEL", torn.meta)
     await connection.commands([("SET", torn.meta, "rubbish"), ("SET", also.scheduled, "rubbish")])
-    found = await unnamed_shards(connection, keys, "default", reach=8)
+    found = {one.shard: one for one in await unnamed_shards(connection, keys, "default", reach=8)}
     assert torn not in found, "it has not heard of any layout that can be read"
-    assert found[also] is None, "it was used, and may hold something"
-    assert [shard.shard for shard, told in found.items() if told and not told.empty] == [job.shard]
+    assert (found[also].heard, found[also].told) == (2, None)
     territory = Territory(keys, await desk.access.read_layouts("default"))
-    await Strays(keys, territory).run(connection, {keys.shard("default", 0)})
-    assert territory.reach["default"] == max(job.shard, also.shard) + 1
+    assert await Strays(keys, territory).run(connection, {keys.shard("default", 0)})
+    assert territory.reach["default"] == job.shard + 1
     await connection.commands([("DEL", torn.meta), ("DEL", also.scheduled)])
 
 

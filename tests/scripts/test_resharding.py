@@ -296,15 +296,17 @@ def test_nothing_is_struck_off_a_layout_that_was_cut_since(shard: Shard) -> None
     opened(shard)
     cut(shard, 4)
     cut(shard, 2)
-    late = lua.queue_settle(KEYS, "q", [], layout=2, reach=4)
+    late = lua.queue_settle(KEYS, "q", [], layout=2, reach=4, looked=32)
     settled, layout = shard.server.run(late)
     assert not settled
     assert (layout.reach, len(layout.homes)) == (8, 2)
-    settled, layout = shard.server.run(lua.queue_settle(KEYS, "q", [Home(2, 4)], layout=3, reach=3))
+    settled, layout = shard.server.run(
+        lua.queue_settle(KEYS, "q", [Home(2, 4)], layout=3, reach=3, looked=32)
+    )
     assert settled
     assert (layout.reach, layout.homes, layout.fewest) == (3, (Home(2, 4),), 4)
     shard.advance(1000)
-    _, layout = shard.server.run(lua.queue_settle(KEYS, "q", [], layout=3, reach=0))
+    _, layout = shard.server.run(lua.queue_settle(KEYS, "q", [], layout=3, reach=0, looked=32))
     assert layout.settled
     assert (layout.reach, layout.fewest) == (2, 2)
 
@@ -333,5 +335,5 @@ def test_shards_of_a_lost_layout_that_hold_something_are_served_again(shard: Sha
     opened(shard)
     assert opened(shard, held=11).reach == 11
     assert opened(shard, held=9).reach == 11
-    _, layout = shard.server.run(lua.queue_settle(KEYS, "q", [], layout=1, reach=13))
+    _, layout = shard.server.run(lua.queue_settle(KEYS, "q", [], layout=1, reach=13, looked=13))
     assert layout.reach == 13

@@ -31,7 +31,7 @@ async def test_a_client_that_knows_older_layouts_looks_again_whether_they_are_ov
         await connection.run(cut)
         queues.moved("q", 2)
         assert len((await queues.open(["q"]))["q"].homes) == 1
-        await connection.run(lua.queue_settle(KEYS, "q", [], layout=2, reach=0))
+        await connection.run(lua.queue_settle(KEYS, "q", [], layout=2, reach=0, looked=8))
         clock.return_value += LOOK_AGAIN - 1
         queues.forget_unsettled()
         assert len((await queues.open(["q"]))["q"].homes) == 1

@@ -73,14 +73,13 @@ async def unserved(patient: Patient, report: Report) -> None:
 async def _unnamed(patient: Patient, report: Report) -> None:
     for queue, reach in (await patient.queues()).shards.items():
         found = await unnamed_shards(patient.connection, patient.keys, queue, reach=reach)
-        unreadable = [str(shard) for shard, told in found.items() if told is None]
-        if unreadable:
+        if unreadable := [str(one.shard) for one in found if one.told is None]:
             report.problem(
                 f"shards that the layout of queue {queue} lacks cannot be read: {some(unreadable)}",
-                why="they were used under a layout that Redis has forgotten, and may hold jobs",
-                do=f"run a worker that serves {queue}, which finds them within a minute; then look again",
+                why="they were used under another layout; if jobs are left there, nobody serves them",
+                do="find the key that something else wrote there (redis-cli: SCAN, TYPE), and delete it",
             )
-        live = {str(shard): told.live for shard, told in found.items() if told is not None and told.live}
+        live = {str(one.shard): one.told.live for one in found if one.told is not None and one.told.live}
         if live:
             report.problem(
                 f"{count(sum(live.values()), 'job')} of queue {queue} in shards that its layout lacks: "

@@ -3,7 +3,5 @@
 local heard = tonumber(redis.call('HGET', meta, 'layout')) or 1
 local older = tonumber(layout) < heard
 local function hear()
-  if tonumber(layout) <= heard then return end
-  redis.call('PERSIST', meta) -- allowed at `maxmemory`
-  redis.call('HSET', meta, 'layout', layout)
+  if tonumber(layout) > heard then redis.call('HSET', meta, 'layout', layout) end
 end
