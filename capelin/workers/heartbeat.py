@@ -224,11 +224,12 @@ class Heartbeat:
         if await self._territory.look(connection):
             self._assign()
         await self._settle_ownership(connection)
-        if self._failures.look():
+        away = self._failures.look()
+        if away:
             self._round_by(time.monotonic() + self._interval / 4)
         self._round_by(await self._upkeep.run(connection, self._ownership.shards, self.trust))
         settled = await self._settling.run(connection, self._ownership.shards)
-        found = await self._strays.run(connection, self._ownership.shards)
+        found = not away and await self._strays.run(connection, self._ownership.shards)
         if settled or found:
             self._assign()
             self._poke.set()

@@ -24,7 +24,9 @@ log = structlog.get_logger("capelin.worker")
 EVERY = 60.0
 """Seconds between two looks at a queue."""
 SOON = 10.0
-"""Seconds after which to look where a layout is another one: for so long a client may go by what it knew."""
+"""Seconds after which to look for the first time, and where a layout is another one: for so long a client may
+go by what it knew.
+"""
 
 
 class Strays:
@@ -68,7 +70,7 @@ class Strays:
         return self._territory.reach[queue] != reach
 
     def _due(self, queue: str, layout: Layout, now: float) -> float:
-        at = self._next_at.get(queue, 0.0)
+        at = self._next_at.setdefault(queue, now + SOON)  # a worker that lives for seconds has no time for it
         if self._versions.setdefault(queue, layout.version) != layout.version:
             self._versions[queue] = layout.version
             at = self._next_at[queue] = min(at, now + SOON)

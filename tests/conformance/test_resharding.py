@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from itertools import count
 
 import pytest
 
@@ -309,14 +310,20 @@ async def lost(desk: Desk) -> Job[int]:
     return job
 
 
+async def look_for_strays(desk: Desk, territory: Territory, *, owned: int = 0) -> bool:
+    """What the owner of a shard does when it is time."""
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    strays = Strays(keys, territory, clock=count(0.0, EVERY).__next__)
+    assert not await strays.run(connection, {keys.shard("default", owned)}), "it has just begun"
+    return await strays.run(connection, {keys.shard("default", owned)})
+
+
 async def test_a_job_in_a_shard_that_nobody_knows_any_more_is_found_by_who_owns_the_first(desk: Desk) -> None:
     """Seed 8005 of the simulation: a failover lost the reshard before any worker had read it."""
     job = await lost(desk)
-    connection, keys = desk.new.client.connection, desk.new.client.keys
-    territory = Territory(keys, await desk.access.read_layouts("default"))
-    strays = Strays(keys, territory)
-    assert not await strays.run(connection, {keys.shard("default", 1)})
-    assert await strays.run(connection, {keys.shard("default", 0)})
+    territory = Territory(desk.new.client.keys, await desk.access.read_layouts("default"))
+    assert not await look_for_strays(desk, territory, owned=1)
+    assert await look_for_strays(desk, territory)
     assert territory.reach["default"] == job.shard + 1
     layout = (await desk.access.read_layouts("default"))["default"]
     assert (layout.reach, layout.shards) == (job.shard + 1, 8)
@@ -328,7 +335,7 @@ async def test_who_goes_by_a_layout_that_was_lost_is_refused_once_its_shards_wer
     connection, keys = desk.new.client.connection, desk.new.client.keys
     territory = Territory(keys, await desk.access.read_layouts("default"))
     owned = {keys.shard("default", 0)}
-    await Strays(keys, territory).run(connection, owned)
+    await look_for_strays(desk, territory)
     assert desk.new.client.queues.known["default"].version == 2
     await Settling(keys, territory).run(connection, owned)
     assert territory.layouts["default"].homes == ()
@@ -345,6 +352,8 @@ async def test_strays_are_looked_for_every_minute(desk: Desk) -> None:
     strays = Strays(keys, territory, clock=lambda: now)
     owned = {keys.shard("default", 0)}
     assert not await strays.run(connection, owned)
+    now += SOON
+    assert not await strays.run(connection, owned), "there is nothing"
     job = await lost(desk)
     now += EVERY - 1
     assert not await strays.run(connection, owned)
@@ -353,12 +362,28 @@ async def test_strays_are_looked_for_every_minute(desk: Desk) -> None:
     assert territory.reach["default"] == job.shard + 1
 
 
+async def test_strays_are_not_looked_for_by_who_lives_for_seconds(desk: Desk) -> None:
+    connection, keys = desk.new.client.connection, desk.new.client.keys
+    await lost(desk)
+    now = 100.0
+    territory = Territory(keys, await desk.access.read_layouts("default"))
+    strays = Strays(keys, territory, clock=lambda: now)
+    owned = {keys.shard("default", 0)}
+    assert not await strays.run(connection, owned)
+    now += SOON - 1
+    assert not await strays.run(connection, owned)
+    now += 1
+    assert await strays.run(connection, owned)
+
+
 async def test_strays_are_looked_for_soon_when_the_layout_is_another_one(desk: Desk) -> None:
     connection, keys = desk.new.client.connection, desk.new.client.keys
     now = 100.0
     territory = Territory(keys, await desk.access.read_layouts("default"))
     strays = Strays(keys, territory, clock=lambda: now)
     owned = {keys.shard("default", 0)}
+    await strays.run(connection, owned)
+    now += SOON
     await strays.run(connection, owned)
     await lost(desk)
     made_good = lua.open_queue(keys, "default", shards=8, schema=1, floor=2)
@@ -395,7 +420,7 @@ async def test_a_layout_whose_version_another_had_before_it_was_lost_becomes_the
     assert (await desk.cut(4)).layout == 2
     job = await once(desk.new, next(key for key in KEYS if home_of(key, 32) > 8))
     territory = Territory(keys, await desk.access.read_layouts("default"))
-    assert await Strays(keys, territory).run(connection, {keys.shard("default", 0)})
+    assert await look_for_strays(desk, territory)
     layout = territory.layouts["default"]
     assert (layout.version > 2, layout.shards, layout.reach) == (True, 4, job.shard + 1)
 
@@ -422,6 +447,8 @@ async def test_a_queue_that_cannot_be_looked_at_keeps_nobody_from_the_others(des
     owned = {keys.shard("a", 0), keys.shard("default", 0)}
     assert not await strays.run(connection, owned)
     now += SOON
+    assert not await strays.run(connection, owned)
+    now += SOON
     assert await strays.run(connection, owned)
     await connection.command("DEL", keys.queue_meta("a"))
 
@@ -445,7 +472,7 @@ async def test_a_torn_shard_that_no_layout_names_hides_no_other(desk: Desk) -> N
     assert torn not in found, "it has not heard of any layout that can be read"
     assert (found[also].heard, found[also].told) == (2, None)
     territory = Territory(keys, await desk.access.read_layouts("default"))
-    assert await Strays(keys, territory).run(connection, {keys.shard("default", 0)})
+    assert await look_for_strays(desk, territory)
     assert territory.reach["default"] == job.shard + 1
     await connection.commands([("DEL", torn.meta), ("DEL", also.scheduled)])
 
