@@ -56,8 +56,10 @@ from capelin.admin.shards import ShardStanding, list_shards
 from capelin.admin.singletons import SingletonInfo, SingletonState, list_singletons, read_singleton
 from capelin.admin.story import JobStory, Kinship, Relative, read_story
 from capelin.admin.walking import count_matching, matching, until_none
+from capelin.resharding import MOST_SHARDS
 
 __all__ = [
+    "MOST_SHARDS",
     "OPERATOR",
     "WAITING",
     "Access",
