@@ -58,6 +58,14 @@ class Fleet:
             loaded.cancel()
             ended.cancel()
 
+    def freeze(self, name: str) -> None:
+        """Stop one where it stands, as if no CPU were left for it."""
+        self.workers[name].send(signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        """Let a frozen one go on."""
+        self.workers[name].send(signal.SIGCONT)
+
     async def kill(self, name: str) -> None:
         """Kill one without a warning, and wait until it is dead."""
         self.killed = name
