@@ -51,6 +51,8 @@ class Figure(Enum):
     ENQUEUE_SPREAD = _rate("100 callers/s")
     DRAIN = _rate("drain/s")
     DRAIN_TWO = _rate("drain/s, 2 workers")
+    CORES_TWO = _cost("cores they and Redis use", "{:.2f}")
+    REDIS_TWO = _cost("of them Redis", "{:.2f}")
     NAPS = Meaning(title="10 ms sleeps, % of ideal", form="{:.0f}", more_is_better=True, scale=100)
     SPINS = _rate("5 ms CPU jobs/s")
     LATENCY_P50 = _milliseconds("idle p50")
@@ -91,7 +93,7 @@ class Figure(Enum):
 
 TABLES: tuple[tuple[str, tuple[Figure, ...]], ...] = (
     ("throughput", (Figure.ENQUEUE_ONE, Figure.ENQUEUE_MANY, Figure.ENQUEUE_SPREAD, Figure.DRAIN)),
-    ("work", (Figure.DRAIN_TWO, Figure.NAPS, Figure.SPINS)),
+    ("work", (Figure.DRAIN_TWO, Figure.CORES_TWO, Figure.REDIS_TWO, Figure.NAPS, Figure.SPINS)),
     ("latency", (Figure.LATENCY_P50, Figure.LATENCY_P99, Figure.RESULT_P50, Figure.RESULT_P99)),
     ("latency at 70 % load", (
         Figure.LOAD_RATE, Figure.LOAD_P50, Figure.LOAD_P99, Figure.LOAD_P999, Figure.LOAD_FIXED_P99,

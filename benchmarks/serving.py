@@ -155,10 +155,19 @@ class Served:
         return self.starts.account()
 
     async def settle(self) -> dict[str, Any]:
-        """Wait until every job that was begun here is recorded; tells the starts and when that was."""
+        """Wait until every job that was begun here is recorded; tells the starts and when that was.
+
+        Also the CPU seconds of this process and its children since the first start.
+        """
         await self._settled()
         end = time.monotonic_ns()
-        return {"numbers": self.starts.numbers, "moments": self.starts.moments, "end": end}
+        self.starts.stop_clock()
+        return {
+            "numbers": self.starts.numbers,
+            "moments": self.starts.moments,
+            "end": end,
+            "worked": self.starts.worked,
+        }
 
     async def finished(self) -> dict[str, Any]:
         """Tell how many jobs the system's own records call finished."""

@@ -1,4 +1,4 @@
-"""Drain with two worker processes."""
+"""Drain with two worker processes, and how much of the machine they and Redis use for it."""
 
 import time
 from contextlib import ExitStack
@@ -19,16 +19,22 @@ def _measure(turn: Turn) -> None:
         producer = stack.enter_context(turn.process())
         workers = [stack.enter_context(turn.process()) for _ in range(2)]
         turn.enqueue(producer, Work.NOOP, 0, count, together=True)
+        redis_cpu = turn.server.cpu_seconds()
         for worker in workers:
             worker.ask("work", work=Work.NOOP.value, expect=count)
         _wait(workers, count)
         settled = [worker.ask("settle") for worker in workers]
+        redis_cpu = turn.server.cpu_seconds() - redis_cpu
     numbers = [number for each in settled for number in each["numbers"]]
     moments = [moment for each in settled for moment in each["moments"]]
     different = len(set(numbers))
     turn.account(count, {"started": different, "repeated": len(numbers) - different})
     if different > 1:
         turn.note(Figure.DRAIN_TWO, different / ((max(moments) - min(moments)) / 1e9))
+        seconds = (max(each["end"] for each in settled) - min(moments)) / 1e9
+        cpu = redis_cpu + sum(each["worked"] for each in settled if each["moments"])
+        turn.note(Figure.CORES_TWO, cpu / seconds)
+        turn.note(Figure.REDIS_TWO, redis_cpu / seconds)
 
 
 def _wait(workers: list[Child], count: int) -> None:
