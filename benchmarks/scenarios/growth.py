@@ -17,13 +17,15 @@ def _measure(turn: Turn) -> None:
     with ExitStack() as stack:
         producer = stack.enter_context(turn.process())
         worker = stack.enter_context(turn.process())
-        turn.enqueue(producer, Work.NOOP, 0, _A_LOT, together=True)
-        turn.drain(worker, Work.NOOP, _A_LOT)
-        settled = resident_bytes(worker.pid)
-        for first in range(_A_LOT, _A_LOT + _JOBS, _A_LOT):
-            worker.ask("expect", first=first, count=_A_LOT)
+        settled = 0
+        for first in range(0, _A_LOT + _JOBS, _A_LOT):
+            if first == 0:
+                worker.ask("work", work=Work.NOOP.value, expect=_A_LOT)
+            else:
+                worker.ask("expect", first=first, count=_A_LOT)
             turn.enqueue(producer, Work.NOOP, first, _A_LOT, together=True)
             turn.account(_A_LOT, worker.ask("begun", timeout=_PATIENCE))
+            settled = settled or resident_bytes(worker.pid)  # which holds an answer of as many starts
         turn.note(Figure.GROWTH, resident_bytes(worker.pid) - settled)
 
 
