@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -58,13 +58,14 @@ class Fleet:
             loaded.cancel()
             ended.cancel()
 
-    def freeze(self, name: str) -> None:
-        """Stop one where it stands, as if no CPU were left for it."""
+    @contextlib.contextmanager
+    def frozen(self, name: str) -> Generator[None]:
+        """Stop one where it stands for the length of the block, as if no CPU were left for it."""
         self.workers[name].send(signal.SIGSTOP)
-
-    def thaw(self, name: str) -> None:
-        """Let a frozen one go on."""
-        self.workers[name].send(signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.workers[name].send(signal.SIGCONT)
 
     async def kill(self, name: str) -> None:
         """Kill one without a warning, and wait until it is dead."""

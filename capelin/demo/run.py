@@ -56,7 +56,7 @@ async def run_demo(*, files: int | None = None, keep: bool = False) -> int:
             screen.say(
                 f"Leader   {name_of(await led(access))} leads the scheduler, which ticks once a second"
             )
-            demo = _Demo(screen, fleet, access)
+            demo = Demo(screen, fleet, access)
             jobs = await demo.enqueue(folder, files)
             seconds = await demo.follow(len(jobs))
             ticks = await read_ticks(access)
@@ -69,11 +69,12 @@ async def run_demo(*, files: int | None = None, keep: bool = False) -> int:
     return 0 if outcome.complete and ticks.complete else 1
 
 
-class _Demo:
+class Demo:
     """The work, from the first job to the last."""
 
     def __init__(self, screen: Screen, fleet: Fleet, access: Access) -> None:
         self._screen, self._fleet, self._access = screen, fleet, access
+        self._began = time.monotonic()
         self.kill: Kill | None = None
         self.pulses: dict[int, Pulse] = {}
 
@@ -106,7 +107,7 @@ class _Demo:
                         last, changed, ended_after = ended, time.monotonic(), self._seconds
                     self._note(pulse)
                     if self.kill is None and self._half_way(seen, pulse, total):
-                        await self._kill_leader(pulse, total)
+                        await self.kill_leader(pulse, total)
                     self._screen.show(seen, pulse, workers=self._states(), seconds=self._seconds)
                 if not self._fleet.alive:
                     break
@@ -137,18 +138,17 @@ class _Demo:
             return False
         return bool(seen.running.get(name_of(pulse.leader))) or ended * 4 >= total * 3
 
-    async def _kill_leader(self, pulse: Pulse, total: int) -> None:
+    async def kill_leader(self, pulse: Pulse, total: int) -> None:
         """Kill the leader, unless it has just finished what it ran: then the next look may find better."""
         name = name_of(pulse.leader or "")
         pid = self._fleet.workers[name].pid
         after = self._seconds
-        self._fleet.freeze(name)
-        at = await self._access.clock()  # also lets Redis take what it had sent before it froze
-        seen = await glance(self._access)
-        if seen is None or not self._half_way(seen, pulse, total):
-            self._fleet.thaw(name)
-            return
-        await self._fleet.kill(name)
+        with self._fleet.frozen(name):
+            at = await self._access.clock()  # also lets Redis take what it had sent before it froze
+            seen = await glance(self._access)
+            if seen is None or not self._half_way(seen, pulse, total):
+                return
+            await self._fleet.kill(name)
         self.kill = Kill(name=name, pid=pid, at=at, epoch=pulse.epoch, after=after)
         self._screen.say(
             f"{after:5.1f} s  half way: {name}, the leader, is killed with SIGKILL; lease TTL {LEASE_TTL:g} s"

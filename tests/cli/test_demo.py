@@ -1,11 +1,13 @@
 """`capelin demo`, for real: every file and tick accounted for though the leader dies; nothing left behind."""
 
+import asyncio
 import os
 import re
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -13,11 +15,13 @@ import pytest
 from capelin.admin import Access
 from capelin.demo import run
 from capelin.demo.files import library_files, make_failing_files
+from capelin.demo.fleet import Fleet
 from capelin.demo.measure import measure_file
 from capelin.demo.outcome import Kill, Outcome, read_outcome
 from capelin.demo.screen import Screen
 from capelin.demo.ticked import report_ticks
 from capelin.demo.ticking import Pulse, account
+from capelin.demo.watching import Glance
 from capelin.ids import JobId
 from capelin.keys import Keys
 from capelin.records import JobInfo, JobStatus, read_info
@@ -25,6 +29,7 @@ from capelin.requests import JobRequest
 from capelin.schedules import Schedule
 from capelin.timetable import Entry, ScheduleState
 from capelin.timing import Every
+from capelin.workers.child import WorkerProcess
 from tests.cli.conftest import has_ended
 from tests.support.processes import ChildProcess, Processes
 from tests.support.waiting import wait_until_sync
@@ -85,6 +90,32 @@ def test_every_file_and_every_tick_is_accounted_for_though_the_leader_dies(
     assert all(len(line) <= COLUMNS for line in demo.lines), said
     gone(relatives)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_leader_that_has_just_finished_what_it_ran_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It froze too late: the next look may find it in the middle of a job."""
+    signals: list[signal.Signals] = []
+    worker = SimpleNamespace(pid=1, ended=False, send=signals.append, wait=lambda: asyncio.sleep(0))
+    fleet = Fleet(Path())
+    fleet.workers["worker-1"] = cast("WorkerProcess", worker)
+    access = cast("Access", SimpleNamespace(clock=lambda: asyncio.sleep(0, 5000)))
+    demo = run.Demo(Screen(), fleet, access)
+    pulse = Pulse(leader="worker-1-4711-ab12cd34", epoch=7)
+
+    async def finds(running: Mapping[str, int]) -> None:
+        async def look(access: Access) -> Glance:
+            del access
+            return Glance(running=running, done=6)
+
+        monkeypatch.setattr(run, "glance", look)
+        await demo.kill_leader(pulse, 10)
+
+    await finds({"worker-2": 3})
+    assert (signals, demo.kill) == ([signal.SIGSTOP, signal.SIGCONT], None)
+    await finds({"worker-1": 1})
+    assert signals[2:4] == [signal.SIGSTOP, signal.SIGKILL]
+    assert demo.kill is not None
+    assert (demo.kill.at, demo.kill.epoch) == (5000, 7)
 
 
 @pytest.mark.slow
