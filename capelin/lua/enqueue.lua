@@ -8,65 +8,8 @@
 --   follower, late; and `moved` (with the version that the caller must know: nothing was written), `free` (to a question), `away`
 --   (with a loan of the key that may be over; see lend). An `extra` with `schedule` and `tick` is a tick's job: it is written
 --   once, and not after `not_after` (ms). One with `past` names loans that are over.
--- include: now, shard, streams, wake, place, parking, add, layout, holder, keys
-local TICKS_REMEMBERED = 30 * 86400 * 1000
-local OPTIONAL = { 'args', 'priority', 'expires', 'timeout', 'retry', 'retention', 'headers', 'then', 'on_failure', 'digest',
-  'due', 'error', 'parked_by', 'attempt', 'crashes', 'window', 'parent', 'correlation', 'batch', 'delay', 'first',
-  'max_crashes' }
-
--- A replaced request leaves no record of its own: this alias, which ends by itself, answers its re-send.
-local function alias(uid, target)
-  local name = record(uid)
-  redis.call('HSET', name, 'alias', target)
-  redis.call('PEXPIRE', name, resend_window)
-end
-
--- Changes a job that waits, in place: same id, same token count, everything else as the new request says.
-local function replace(target, uid, task, digest, args, priority, due, extra)
-  local name = record(target)
-  local j = redis.call('HMGET', name, 'status', 'priority', 'place', 'follows')
-  local index, wanted = stream_of(j[2], j[3]), stream_of(priority)
-  local at = moment(due)
-  local later = at and at > now
-  if j[1] == 'parked' then
-    leave_parked(task, target)
-  elseif j[1] == 'scheduled' then
-    redis.call('ZREM', scheduled, target)
-  end
-  redis.call('HDEL', name, unpack(OPTIONAL))
-  local fields = { 'task', task, 'enqueued', now, 'request', uid }
-  local function put(field, value)
-    fields[#fields + 1] = field
-    fields[#fields + 1] = value
-  end
-  if digest ~= '' then put('digest', digest) end
-  if args ~= '' then put('args', args) end
-  if priority ~= '' and priority ~= 'normal' then put('priority', priority) end
-  for field, value in pairs(extra) do
-    if field == 'expires_in' then
-      put('expires', (at or now) + math.floor(tonumber(value)))
-    else
-      put(field, value)
-    end
-  end
-  if j[4] then
-    if due ~= '' then put('delay', due) end
-    redis.call('ZADD', scheduled, '+inf', target)
-  elseif later then
-    if j[1] == 'queued' then stale(index) end
-    put('status', 'scheduled')
-    put('due', at)
-    schedule(target, at)
-  elseif j[1] ~= 'queued' or index ~= wanted then
-    if j[1] == 'queued' then stale(index) end
-    put('status', 'queued')
-    put('place', '')
-    enter(target, wanted)
-  end
-  redis.call('HSET', name, unpack(fields))
-  alias(uid, target)
-end
-
+-- include: now, stamp, shard, streams, wake, place, add, layout, total
+-- rarely: waiting, holder, keys, replace, ticks
 -- What a request comes to, and the job that it concerns. Only `new` and `follower` add a job.
 local function decide(uid, task, unique_key, on_duplicate, past)
   local known = redis.call('HMGET', record(uid), 'status', 'alias')
@@ -74,9 +17,9 @@ local function decide(uid, task, unique_key, on_duplicate, past)
   if known[2] then return 'known', known[2] end
   if older then return 'moved', string.format('%.0f', heard) end
   if unique_key == '' then return question == '1' and 'free' or 'new', uid end
-  local holder, status, token, follower = holder_of(unique(task, unique_key))
+  local holder, status, token, follower = rarely().holder_of(unique(task, unique_key))
   if not holder then
-    local loan = lent_to(task, unique_key, past)
+    local loan = rarely().lent_to(task, unique_key, past)
     if loan then return 'away', loan end
     return question == '1' and 'free' or 'new', uid
   end
@@ -87,39 +30,22 @@ local function decide(uid, task, unique_key, on_duplicate, past)
   return on_duplicate == 'follow' and 'duplicate' or 'replace', holder
 end
 
--- The newest tick of each schedule that was decided here outlives the tick's job: a leader that comes back late, or another after
--- it, learns that there is nothing left to enqueue, however short the record was kept.
-local PASSED_OVER = 0.5 -- more than the tick: it came to no job, since another held the key
-local function settled(extra)
-  local newest, tick = tonumber(redis.call('ZSCORE', ticks, extra.schedule) or -1), tonumber(extra.tick)
-  if newest == tick + PASSED_OVER then return 'duplicate' end
-  if newest >= tick then return 'again' end
-  if now > tonumber(extra.not_after) then return 'late' end
-end
-local function settle_tick(extra, verdict)
-  local tick = tonumber(extra.tick)
-  extra.not_after = nil
-  redis.call('ZADD', ticks, verdict == 'duplicate' and tick + PASSED_OVER or tick, extra.schedule)
-  redis.call('ZREMRANGEBYSCORE', ticks, '-inf', math.min(now - TICKS_REMEMBERED, tick - 1)) -- of schedules that are no more, say
-  redis.call('PEXPIRE', ticks, TICKS_REMEMBERED)
-end
-
 local NOTHING_WRITTEN = { moved = true, away = true, free = true }
 local added, doubled, taken, last_window = 0, 0, 0, 0
 local function submit(extra, uid, task, digest, args, priority, due, _, unique_key, unique_for, on_duplicate)
   if extra.tick then
-    local verdict = settled(extra)
+    local verdict = rarely().settled(extra)
     if verdict then return verdict, uid end
   end
   local past = extra.past
   extra.past = nil
   local verdict, target = decide(uid, task, unique_key, on_duplicate, past)
   if verdict == 'free' then
-    take_back(task, unique_key)
-    call_in(past)
+    rarely().take_back(task, unique_key)
+    rarely().call_in(past)
   end
   if NOTHING_WRITTEN[verdict] then return verdict, target end
-  if extra.tick then settle_tick(extra, verdict) end -- the first write: a full Redis refuses it
+  if extra.tick then rarely().settle_tick(extra, verdict) end -- the first write: a full Redis refuses it
   if verdict == 'duplicate' or verdict == 'replace' then doubled = doubled + 1 end
   if verdict == 'again' or verdict == 'duplicate' then return verdict, target end
   if verdict == 'known' then return 'replaced', target end
@@ -127,7 +53,7 @@ local function submit(extra, uid, task, digest, args, priority, due, _, unique_k
     local name = unique(task, unique_key)
     extra.key = unique_key
     if verdict == 'new' then
-      take_back(task, unique_key)
+      rarely().take_back(task, unique_key)
       if layout ~= '1' then extra.layout = layout end
     end
     if verdict == 'new' and unique_for ~= '' then
@@ -143,7 +69,7 @@ local function submit(extra, uid, task, digest, args, priority, due, _, unique_k
     end
   end
   if verdict == 'replace' then
-    replace(target, uid, task, digest, args, priority, due, extra)
+    rarely().replace(target, uid, task, digest, args, priority, due, extra)
     return 'replaced', target
   end
   if verdict == 'follower' then
@@ -177,20 +103,6 @@ for i = FIRST, #ARGV, STEP do
   extras[i] = fields
 end
 
--- Jobs that wait: what runs, and entries whose job has left, do not count; nor do requests that add no job.
-local function waiting()
-  local count = redis.call('ZCARD', scheduled)
-  for index = 1, #streams do
-    local pending = redis.pcall('XPENDING', streams[index], 'workers')
-    count = count + redis.call('XLEN', streams[index]) - (pending.err and 0 or pending[1])
-  end
-  local fields = redis.call('HGETALL', meta)
-  for f = 1, #fields, 2 do
-    if string.find(fields[f], '^stale:') then count = count - (tonumber(fields[f + 1]) or 0) end
-    if string.find(fields[f], '^parked:') then count = count + (tonumber(fields[f + 1]) or 0) end
-  end
-  return count
-end
 if most ~= '' then
   local more = 0
   for i = FIRST, #ARGV, STEP do
@@ -198,7 +110,7 @@ if most ~= '' then
     local verdict = decide(uid, task, unique_key, on_duplicate, extras[i].past)
     if verdict == 'new' or verdict == 'follower' then more = more + 1 end
   end
-  if more > 0 and waiting() + more > tonumber(most) then return 'full' end
+  if more > 0 and rarely().waiting() + more > tonumber(most) then return 'full' end
 end
 
 hear()
@@ -215,7 +127,7 @@ if touch == '1' and added == 0 then
   redis.call('PERSIST', meta)
 end
 if doubled > 0 then total('duplicates', doubled) end
-if taken > 0 then count_keys(layout, taken) end
+if taken > 0 then rarely().count_keys(layout, taken) end
 if last_window > 0 and last_window > (tonumber(redis.call('HGET', meta, 'windows:' .. layout)) or 0) then
   redis.call('HSET', meta, 'windows:' .. layout, string.format('%.0f', last_window))
 end

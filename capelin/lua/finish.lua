@@ -5,7 +5,8 @@
 --   kinds: complete (body: result), retry (due, failure), dead (body: reason, failure), snooze (due), return, park (body: the
 --   digest that refused the arguments), cancel. `failure` is the error as JSON.
 -- Reply: a list, one an outcome: recorded, repeated, cancelled, stale, torn.
--- include: now, shard, streams, wake, place, parking, cancel, bury, aside, trim
+-- include: now, stamp, shard, streams, wake, place, tell, trim
+-- rarely: parking, cancel, bury, aside
 redis.call('PERSIST', meta)
 local acks = {}
 local function leave(index, id)
@@ -26,58 +27,67 @@ local function requeue(uid, name, priority, due)
   end
 end
 
+local function complete(uid, name, j, body)
+  local retention, enqueued, waited, key, follower, followed_by = j[7], j[8], j[9], j[10], j[11], j[12]
+  local kin = followed_by and rarely().kin_of(uid) -- read before the record may be cut
+  local held = (key or follower) and redis.call('HMGET', name, 'window', 'layout')
+  if body ~= '' then
+    redis.call('HSET', name, 'status', 'completed', 'finished', stamp, 'last', 'complete', 'result', body)
+  else
+    redis.call('HSET', name, 'status', 'completed', 'finished', stamp, 'last', 'complete')
+  end
+  keep(uid, retention, enqueued, waited)
+  if held then rarely().free_key(uid, j[5], key, held[1], follower, held[2]) end
+  if waited then tell(uid, 'completed') end
+  if followed_by then rarely().add_next(uid, kin, followed_by) end
+  return 'recorded'
+end
+
+local function end_otherwise(uid, name, task, token, kind, body, due, failure)
+  local j = redis.call('HMGET', name, 'cancel', 'attempt', 'crashes', 'started', 'priority')
+  redis.call('HSET', name, 'last', kind)
+  local attempt = tonumber(j[2]) or 0
+  if kind == 'retry' or kind == 'dead' or (kind == 'cancel' and failure ~= '') then
+    rarely().note_failure(uid, token, attempt + 1, j[3] or 0, worker, j[4], failure)
+    if kind ~= 'cancel' then
+      attempt = attempt + 1
+      redis.call('HSET', name, 'attempt', attempt)
+    end
+  end
+  if j[1] or kind == 'cancel' then
+    rarely().end_cancelled(uid, 'cancelled')
+    return 'cancelled'
+  end
+  if kind == 'retry' then
+    if attempt == 1 and j[4] then redis.call('HSETNX', name, 'first', j[4]) end
+    requeue(uid, name, j[5], due)
+  elseif kind == 'snooze' then
+    requeue(uid, name, j[5], due)
+  elseif kind == 'dead' then
+    rarely().bury(uid, body, failure)
+  elseif kind == 'return' then
+    enter(uid, RETURNED)
+    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
+  elseif kind == 'park' then
+    rarely().park(task, uid)
+    redis.call('HSET', name, 'status', 'parked', 'parked_by', body, 'place', '')
+  end
+  return 'recorded'
+end
+
 local function record_outcome(uid, token, kind, body, due, failure)
   local name = record(uid)
-  local j = redis.call('HMGET', name, 'status', 'worker', 'token', 'place', 'cancel', 'last', 'enqueued', 'key', 'follower',
-    'waited', 'then', 'retention', 'window', 'task', 'attempt', 'crashes', 'started', 'priority', 'layout')
+  local j = redis.call('HMGET', name, 'status', 'worker', 'token', 'place', 'task', 'last', 'retention', 'enqueued', 'waited', 'key',
+    'follower', 'then')
   if j[3] ~= token or j[1] ~= 'running' or j[2] ~= worker then
     if j[3] == token and j[6] == kind and j[1] ~= 'running' then return 'repeated' end
     return 'stale'
   end
   local index, id = string.match(j[4] or '', '^([1-6]):(%d+%-%d+)$')
   here = index and { tonumber(index), id }
-  if not here or not j[14] then error('torn') end
-  if kind == 'complete' then
-    local kin = j[11] and kin_of(uid)
-    if body ~= '' then
-      redis.call('HSET', name, 'status', 'completed', 'finished', now, 'last', kind, 'result', body)
-    else
-      redis.call('HSET', name, 'status', 'completed', 'finished', now, 'last', kind)
-    end
-    keep(uid, j[12], j[7], j[10])
-    if j[8] or j[9] then free_key(uid, j[14], j[8], j[13], j[9], j[19]) end
-    if j[10] then tell(uid, 'completed') end
-    if j[11] then add_next(uid, kin, j[11]) end
-    return 'recorded'
-  end
-  redis.call('HSET', name, 'last', kind)
-  local attempt = tonumber(j[15]) or 0
-  if kind == 'retry' or kind == 'dead' or (kind == 'cancel' and failure ~= '') then
-    note_failure(uid, token, attempt + 1, j[16] or 0, worker, j[17], failure)
-    if kind ~= 'cancel' then
-      attempt = attempt + 1
-      redis.call('HSET', name, 'attempt', attempt)
-    end
-  end
-  if j[5] or kind == 'cancel' then
-    end_cancelled(uid, 'cancelled')
-    return 'cancelled'
-  end
-  if kind == 'retry' then
-    if attempt == 1 and j[17] then redis.call('HSETNX', name, 'first', j[17]) end
-    requeue(uid, name, j[18], due)
-  elseif kind == 'snooze' then
-    requeue(uid, name, j[18], due)
-  elseif kind == 'dead' then
-    bury(uid, body, failure)
-  elseif kind == 'return' then
-    enter(uid, RETURNED)
-    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
-  elseif kind == 'park' then
-    park(j[14], uid)
-    redis.call('HSET', name, 'status', 'parked', 'parked_by', body, 'place', '')
-  end
-  return 'recorded'
+  if not here or not j[5] then error('torn') end
+  if kind == 'complete' then return complete(uid, name, j, body) end
+  return end_otherwise(uid, name, j[5], token, kind, body, due, failure)
 end
 
 local KINDS = { complete = true, retry = true, dead = true, snooze = true, ['return'] = true, park = true, cancel = true }
@@ -95,7 +105,7 @@ for i = FIRST, #ARGV, STEP do
     verdict = 'torn'
     -- Whatever went wrong, the job gets a place before its entry goes. Without a place of its own to be found under, its entry
     -- stays for its worker's next renewal.
-    if redis.pcall('HGET', record(uid), 'status') == 'running' then set_aside(uid) end
+    if redis.pcall('HGET', record(uid), 'status') == 'running' then rarely().set_aside(uid) end
   end
   if here then leave(here[1], here[2]) end
   verdicts[#verdicts + 1] = verdict

@@ -3,18 +3,23 @@
 A script opens with a contract: its purpose, its keys, its arguments, its reply, the guarantees it keeps.
 The loader turns the names of keys and arguments into Lua locals and resolves includes (each once,
 cycles refused), so that no script counts indexes.
+
+What a script includes is defined anew at each call of it, and that is a good part of what a short call costs.
+What it needs ``rarely`` is defined when it is first asked for: ``rarely().bury(uid)``.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
 from capelin.lua.call import Script
 
-_HEADER = re.compile(r"^-- (KEYS|ARGV|include):[ \t]*(.*)$", re.MULTILINE)
+_HEADER = re.compile(r"^-- (KEYS|ARGV|include|rarely):[ \t]*(.*)$", re.MULTILINE)
 _GROUP = re.compile(r"^\*(\w+)\(([\w, ]+)\)$")
 _COMMENT = re.compile(r"^[ \t]*--.*\n", re.MULTILINE)
+_ASKED = re.compile(r"\brarely\(\)\.(\w+)")
+_FUNCTION = re.compile(r"^local function (\w+)", re.MULTILINE)
 
 
 class ScriptError(Exception):
@@ -59,6 +64,27 @@ def _check_rows(text: str, group_name: str, group: tuple[str, ...], path: str) -
             raise ScriptError(f"{path}: {group_name}(i) gives {', '.join(group)}, not {names}")
 
 
+def _code(text: str) -> str:
+    return _COMMENT.sub("", text).strip()
+
+
+def _rarely(parts: Sequence[str], body: str, path: str) -> Iterable[str]:
+    """A function that defines these includes once, and returns their functions by name."""
+    names = [name for part in parts for name in _FUNCTION.findall(part)]
+    for asked in _ASKED.findall(body):
+        if asked not in names:
+            raise ScriptError(f"{path}: nothing that it needs rarely defines {asked}")
+    if not parts:
+        return
+    yield "local rare"
+    yield "local function rarely()"
+    yield "if rare then return rare end"
+    yield from map(_code, parts)
+    yield f"rare = {{ {', '.join(f'{name} = {name}' for name in names)} }}"
+    yield "return rare"
+    yield "end"
+
+
 def assemble(name: str, text: str, read: Callable[[str], str] = _read) -> Script:
     """Make a script of a file's text: locals for its names, its includes (``read`` by path), its body."""
     header = _header(text, name)
@@ -85,7 +111,11 @@ def assemble(name: str, text: str, read: Callable[[str], str] = _read) -> Script
     lines += [f"local {arg} = ARGV[{index}]" for index, arg in enumerate(args, 1)]
     included: dict[str, str] = {}
     _includes(_names(header.get("include", "")), included, (), read)
-    lines += [_COMMENT.sub("", part).strip() for part in (*included.values(), text)]
+    lines += map(_code, included.values())
+    always = len(included)
+    _includes(_names(header.get("rarely", "")), included, (), read)
+    lines += _rarely(list(included.values())[always:], text, name)
+    lines.append(_code(text))
     return Script(name=name, text="\n".join(lines) + "\n", keys=tuple(keys), args=tuple(args), group=group)
 
 

@@ -6,7 +6,8 @@
 -- Reply: {jobs, more, next_due, torn, dropped, expired, the clock}; a job is {uid, place, token, task, digest, args, attempt,
 --   crashes, timeout, retry, headers, parent, enqueued, expires, cancel, first, correlation, batch, schedule, tick,
 --   due, priority}
--- include: now, shard, streams, wake, place, cancel, aside, start
+-- include: now, stamp, shard, streams, wake, place, start
+-- rarely: cancel, aside
 redis.call('PERSIST', meta)
 local want = tonumber(count)
 local age = older_than ~= '' and tonumber(older_than) or nil
@@ -27,10 +28,10 @@ local promotes = first[2] and tonumber(first[2]) <= bound
 for _, uid in ipairs(promotes and redis.call('ZRANGEBYSCORE', scheduled, '-inf', bound, 'LIMIT', 0, want) or {}) do
   local j = redis.pcall('HMGET', record(uid), 'status', 'priority', 'expires', 'token')
   if j.err or not (j[1] == 'queued' or ELSEWHERE[j[1]]) then
-    set_aside(uid)
+    rarely().set_aside(uid)
     torn[#torn + 1] = uid
   elseif j[1] == 'scheduled' and not j[4] and (tonumber(j[3]) or math.huge) <= now then
-    end_cancelled(uid, 'expired')
+    rarely().end_cancelled(uid, 'expired')
     expired = expired + 1
   elseif j[1] == 'scheduled' then
     local index = stream_of(j[2])
@@ -65,7 +66,7 @@ local function deliver(index, id, uid)
   if not j[1] and redis.call('EXISTS', record(uid)) == 0 then return was_stale(index) and 'stale' or 'torn' end
   if j[1] ~= 'queued' or not sound(j) then return 'torn' end
   if not j[3] and tonumber(j[14] or now + 1) <= now then
-    end_cancelled(uid, 'expired')
+    rarely().end_cancelled(uid, 'expired')
     expired = expired + 1
     drop(index, id)
   else
@@ -117,7 +118,7 @@ local function read(index, most)
     if wrong then drop(index, id) end
     if wrong == 'stale' then dropped = dropped + 1 end
     if wrong == 'torn' then
-      set_aside(uid or '?')
+      rarely().set_aside(uid or '?')
       torn[#torn + 1] = uid or id
     end
   end

@@ -54,7 +54,7 @@ OUTCOMES: tuple[Mutant, ...] = (
     mutant(
         "finish keeps no account of ends",
         "1: what ended is on the list of the finished",
-        lua("finish", "    keep(uid, j[12], j[7], j[10])\n"),
+        lua("finish", "  keep(uid, retention, enqueued, waited)\n"),
         aimed=("scripts/test_retention",),
     ),
     mutant(
@@ -66,13 +66,13 @@ OUTCOMES: tuple[Mutant, ...] = (
     mutant(
         "finish does not see that somebody cancelled",
         "a flagged job that fails ends cancelled",
-        lua("finish", "if j[5] or kind == 'cancel' then", "if kind == 'cancel' then"),
+        lua("finish", "if j[1] or kind == 'cancel' then", "if kind == 'cancel' then"),
         aimed=("scripts/test_finish",),
     ),
     mutant(
         "a waiter is told nothing",
         "finish publishes if somebody waits",
-        lua("finish", "    if j[10] then tell(uid, 'completed') end\n"),
+        lua("finish", "  if waited then tell(uid, 'completed') end\n"),
         aimed=("scripts/test_clients",),
     ),
     mutant(

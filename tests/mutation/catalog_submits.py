@@ -14,7 +14,7 @@ SUBMITS: tuple[Mutant, ...] = (
         "7: one live job a key",
         lua(
             "enqueue",
-            "  local holder, status, token, follower = holder_of(unique(task, unique_key))\n",
+            "  local holder, status, token, follower = rarely().holder_of(unique(task, unique_key))\n",
             "  local holder, status, token, follower\n",
         ),
         aimed=("scripts/test_dedupe",),
@@ -66,7 +66,7 @@ SUBMITS: tuple[Mutant, ...] = (
         "a replaced request leaves no alias",
         "6: a re-sent replace is recognised",
         lua(
-            "enqueue",
+            "includes/replace",
             "  redis.call('HSET', name, unpack(fields))\n  alias(uid, target)\n",
             "  redis.call('HSET', name, unpack(fields))\n",
         ),
@@ -76,7 +76,7 @@ SUBMITS: tuple[Mutant, ...] = (
         "a replaced job keeps its entry for good",
         "a job that left its stream by another door is no lost one",
         lua(
-            "enqueue",
+            "includes/replace",
             "    if j[1] == 'queued' then stale(index) end\n    put('status', 'queued')",
             "    put('status', 'queued')",
         ),
@@ -91,19 +91,19 @@ SUBMITS: tuple[Mutant, ...] = (
     mutant(
         "a full queue takes more",
         "max_queue_length holds",
-        lua("enqueue", "if more > 0 and waiting() + more > tonumber(most) then", "if false then"),
+        lua("enqueue", "if more > 0 and rarely().waiting() + more > tonumber(most) then", "if false then"),
         aimed=("scripts/test_enqueue",),
     ),
     mutant(
         "a shard does not remember a tick",
         "8: one job a tick, however short its record was kept",
-        lua("enqueue", "  if newest >= tick then return 'again' end\n"),
+        lua("includes/ticks", "  if newest >= tick then return 'again' end\n"),
         aimed=("scripts/test_schedules",),
     ),
     mutant(
         "who slept enqueues what was decided long ago",
         "8: nobody enqueues a tick after its time",
-        lua("enqueue", "  if now > tonumber(extra.not_after) then return 'late' end\n"),
+        lua("includes/ticks", "  if now > tonumber(extra.not_after) then return 'late' end\n"),
         aimed=("scripts/test_schedules",),
     ),
     mutant(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.resources import files
 from pkgutil import iter_modules
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -92,6 +92,32 @@ def test_an_include_comes_once_and_before_what_needs_it() -> None:
         "local right = base",
         "return left + right",
     ]
+
+
+def run(text: str) -> Any:
+    """What a text without Redis comes to."""
+    lua_runtime: Any = import_module("lupa.lua51").LuaRuntime()
+    return lua_runtime.execute(f"local KEYS, ARGV = {{'k'}}, {{'a'}}\n{text}")
+
+
+def test_what_is_needed_rarely_is_defined_once_and_only_when_asked_for() -> None:
+    includes = reader(
+        rare="-- include: base, more\ndefined = defined + 1\nlocal function both() return base + more() end",
+        base="local base = 1",
+        more="local function more() return 2 end",
+    )
+    header = f"{HEADER}-- include: base\n-- rarely: rare\ndefined = 0\n"
+    assert run(assemble("x", f"{header}return defined", includes).text) == 0
+    asked = "local sum = rarely().both() + rarely().both() + rarely().more()"
+    script = assemble("x", f"{header}{asked}\nreturn sum * 10 + defined", includes)
+    assert run(script.text) == 81
+    assert script.text.count("local base = 1") == 1
+
+
+def test_what_no_rare_include_defines_is_refused() -> None:
+    includes = reader(rare="local function both() return 1 end")
+    with pytest.raises(ScriptError, match="nothing that it needs rarely defines bothh"):
+        assemble("x", f"{HEADER}-- rarely: rare\nreturn rarely().bothh()", includes)
 
 
 def test_includes_that_go_in_a_circle_are_refused_with_the_way_they_go() -> None:
@@ -233,7 +259,7 @@ def test_every_include_says_what_it_is_for(name: str) -> None:
 def test_every_include_is_used() -> None:
     used: set[str] = set()
     for text in (*map(text_of, SCRIPTS), *map(include_text, INCLUDES)):
-        for line in re.findall(r"^-- include: (.*)$", text, re.MULTILINE):
+        for line in re.findall(r"^-- (?:include|rarely): (.*)$", text, re.MULTILINE):
             used.update(line.split(", "))
     assert used == set(INCLUDES)
 

@@ -1,4 +1,4 @@
--- include: free, total
+-- include: free, tell, kin, total
 -- bury: a job ends in the DLQ. `on_failure` is told by a job added here, in the same script, under an id made from the
 -- parent's id and token, so that no crash can lose or double it. The job has its place before anything that can fail.
 local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'args', 'attempt', 'crashes', 'token', 'layout',

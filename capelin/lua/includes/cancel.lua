@@ -1,4 +1,4 @@
--- include: free, keep, total
+-- include: free, keep, tell, total
 -- cancel: a job that does not run (any more) ends cancelled. Its place in a stream or set is the caller's to clear. It is kept
 -- before its key and its follower are freed: whatever those look like, the job has its new place.
 local ENDING = { 'task', 'key', 'window', 'follower', 'waited', 'retention', 'enqueued', 'follows', 'layout' }

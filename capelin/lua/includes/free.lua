@@ -1,5 +1,5 @@
--- include: add, keys
--- free: what every end of a job does for others: its dedupe key is freed, its follower let go, its waiter told.
+-- include: place, keys
+-- free: what every end of a job does for others: its dedupe key is freed, its follower let go.
 local function free_key(uid, task, key, window, follower, layout)
   local f = follower and redis.pcall('HMGET', record(follower), 'status', 'follows', 'delay', 'priority', 'key')
   if f and f[1] == 'scheduled' and f[2] == uid then
@@ -22,7 +22,4 @@ local function free_key(uid, task, key, window, follower, layout)
     redis.call('DEL', unique(task, key))
     count_keys(layout, -1)
   end
-end
-local function tell(uid, status)
-  redis.call('PUBLISH', base .. ':done:' .. place_prefix .. uid, status)
 end

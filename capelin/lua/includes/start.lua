@@ -1,4 +1,4 @@
--- include: now, shard
+-- include: now, stamp, shard
 -- start: a job begins to run. One list of fields for every script that hands jobs to a worker, in the order of `Delivery`.
 local STARTING = { 'status', 'place', 'token', 'task', 'digest', 'args', 'attempt', 'crashes', 'timeout', 'retry', 'headers',
   'parent', 'enqueued', 'expires', 'cancel', 'first', 'correlation', 'batch', 'schedule', 'tick', 'due', 'priority' }
@@ -19,6 +19,6 @@ local function sound(j)
 end
 local function start(uid, place, j)
   local token = (tonumber(j[3]) or 0) + 1
-  redis.call('HSET', record(uid), 'status', 'running', 'worker', worker, 'token', token, 'started', now, 'place', place)
+  redis.call('HSET', record(uid), 'status', 'running', 'worker', worker, 'token', token, 'started', stamp, 'place', place)
   return { uid, place, token, unpack(j, 4, #STARTING) }
 end
