@@ -1,6 +1,8 @@
 """Where jobs go: requests are dealt to shards, in batches of one script call each."""
 
+import math
 import random
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +15,8 @@ MOST_A_CALL = 500
 _FEWEST_A_CALL = (
     10  # a call costs Redis as much as a few jobs do: a short list is not cut for the spread's sake
 )
+_FEWEST_IN_A_ROW = 50  # where list follows list, each next one goes elsewhere: the lists are the spread
+_IN_A_ROW = 0.02
 _MOST_CHARACTERS_A_CALL = 4 * 1024 * 1024
 _NO_UIDS: Mapping[int, str] = {}
 
@@ -64,6 +68,7 @@ class Dealer:
 
     def __init__(self, layouts: Mapping[str, Layout], *, most_waiting: int | None) -> None:
         self._layouts, self._most_waiting = layouts, most_waiting
+        self._dealt: dict[str, float] = {}
         self._turn = random.randrange(1024)  # noqa: S311 -- so that many processes do not begin at one shard
 
     def next_shard(self, layout: Layout) -> int:
@@ -91,7 +96,7 @@ class Dealer:
 
     def batches_of(self, queue: str, texts: Sequence[str], layout: Layout) -> Iterator[Batch]:
         """Deal requests with these arguments that may live in any shard of a queue."""
-        for part in self._spread(layout, range(len(texts)), texts):
+        for part in self._spread(layout, range(len(texts)), texts, self._fewest(queue)):
             yield Batch(queue, layout, (self.next_shard(layout),), part, _uids(part, _NO_UIDS))
 
     def _deal(
@@ -116,14 +121,24 @@ class Dealer:
                 yield Batch(queue, layouts[queue], route, part, _uids(part, uids))
         for queue, of_queue in anywhere.items():
             layout = layouts[queue]
-            for part in self._spread(layout, of_queue, [requests[place].args for place in of_queue]):
+            texts = [requests[place].args for place in of_queue]
+            fewest = _FEWEST_A_CALL if uids else self._fewest(queue)  # what is dealt anew is no new list
+            for part in self._spread(layout, of_queue, texts, fewest):
                 route = (self.next_shard(layout),)
                 yield Batch(queue, layout, route, part, _uids(part, uids), choices=layout.shards)
 
-    def _spread(self, layout: Layout, places: Sequence[int], texts: Sequence[str]) -> Iterator[Sequence[int]]:
+    def _fewest(self, queue: str) -> int:
+        """Jobs that a call of the next list of a queue has at least, if there are as many."""
+        now = time.monotonic()
+        last, self._dealt[queue] = self._dealt.get(queue, -math.inf), now
+        return _FEWEST_IN_A_ROW if now - last < _IN_A_ROW else _FEWEST_A_CALL
+
+    def _spread(
+        self, layout: Layout, places: Sequence[int], texts: Sequence[str], fewest: int
+    ) -> Iterator[Sequence[int]]:
         """Part jobs that may live in any shard (their places and arguments), so that each gets some."""
         shards = layout.shards
-        most = min(MOST_A_CALL, max(_FEWEST_A_CALL, -(-len(places) // shards)))
+        most = min(MOST_A_CALL, max(fewest, -(-len(places) // shards)))
         if self._most_waiting is not None:
             most = min(most, share_of(self._most_waiting, shards - 1, shards))
         return _parts(places, texts, most)

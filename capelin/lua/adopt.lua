@@ -10,7 +10,7 @@ for i = FIRST, #ARGV, STEP do
   local j = read_job(uid)
   if j and j[1] == 'running' and j[3] == token and redis.call('HGET', record(uid), 'worker') == worker then
     if sound(j) then
-      jobs[#jobs + 1] = { uid, j[2], tonumber(token), unpack(j, 4, #STARTING) }
+      jobs[#jobs + 1] = handed(uid, j[2], tonumber(token), j)
     else
       set_aside(uid) -- its entry goes with this worker's next renewal
       torn[#torn + 1] = uid

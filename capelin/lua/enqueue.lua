@@ -33,23 +33,26 @@ end
 local NOTHING_WRITTEN = { moved = true, away = true, free = true }
 local added, doubled, taken, last_window = 0, 0, 0, 0
 local function submit(extra, uid, task, digest, args, priority, due, _, unique_key, unique_for, on_duplicate)
-  if extra.tick then
-    local verdict = rarely().settled(extra)
-    if verdict then return verdict, uid end
+  local past
+  if extra then
+    if extra.tick then
+      local verdict = rarely().settled(extra)
+      if verdict then return verdict, uid end
+    end
+    past, extra.past = extra.past, nil
   end
-  local past = extra.past
-  extra.past = nil
   local verdict, target = decide(uid, task, unique_key, on_duplicate, past)
   if verdict == 'free' then
     rarely().take_back(task, unique_key)
     rarely().call_in(past)
   end
   if NOTHING_WRITTEN[verdict] then return verdict, target end
-  if extra.tick then rarely().settle_tick(extra, verdict) end -- the first write: a full Redis refuses it
+  if extra and extra.tick then rarely().settle_tick(extra, verdict) end -- the first write: a full Redis refuses it
   if verdict == 'duplicate' or verdict == 'replace' then doubled = doubled + 1 end
   if verdict == 'again' or verdict == 'duplicate' then return verdict, target end
   if verdict == 'known' then return 'replaced', target end
   if unique_key ~= '' then
+    extra = extra or {}
     local name = unique(task, unique_key)
     extra.key = unique_key
     if verdict == 'new' then
@@ -69,10 +72,11 @@ local function submit(extra, uid, task, digest, args, priority, due, _, unique_k
     end
   end
   if verdict == 'replace' then
-    rarely().replace(target, uid, task, digest, args, priority, due, extra)
+    rarely().replace(target, uid, task, digest, args, priority, due, extra or {})
     return 'replaced', target
   end
   if verdict == 'follower' then
+    extra = extra or {}
     extra.follows = target
     redis.call('HSET', record(target), 'follower', uid)
   end
@@ -84,7 +88,7 @@ end
 local function checked(due, extra, unique_for)
   if not is_moment(due) then error(due) end
   if unique_for ~= '' and not string.find(unique_for, '^[1-9]%d*$') then error(unique_for) end
-  if extra == '' then return {} end
+  if extra == '' then return nil end
   local fields = cjson.decode(extra)
   for name, value in pairs(fields) do
     if type(name) ~= 'string' or type(value) ~= 'string' and type(value) ~= 'number' then error(name) end
@@ -96,18 +100,20 @@ end
 local extras = {}
 for i = FIRST, #ARGV, STEP do
   local uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate = job(i)
-  local ok, fields = pcall(checked, due, extra, unique_for)
-  if not ok then
-    return redis.error_reply('ERR due, extra or unique_for of ' .. uid .. ' makes no sense: nothing was written')
+  if due ~= '' or extra ~= '' or unique_for ~= '' then
+    local ok, fields = pcall(checked, due, extra, unique_for)
+    if not ok then
+      return redis.error_reply('ERR due, extra or unique_for of ' .. uid .. ' makes no sense: nothing was written')
+    end
+    extras[i] = fields
   end
-  extras[i] = fields
 end
 
 if most ~= '' then
   local more = 0
   for i = FIRST, #ARGV, STEP do
     local uid, task, digest, args, priority, due, extra, unique_key, unique_for, on_duplicate = job(i)
-    local verdict = decide(uid, task, unique_key, on_duplicate, extras[i].past)
+    local verdict = decide(uid, task, unique_key, on_duplicate, extras[i] and extras[i].past)
     if verdict == 'new' or verdict == 'follower' then more = more + 1 end
   end
   if more > 0 and rarely().waiting() + more > tonumber(most) then return 'full' end

@@ -109,21 +109,21 @@ class Delivery(NamedTuple):
     task: str
     digest: str
     args: bytes
-    attempt: int
-    crashes: int
-    timeout: float | None
-    retry: str
-    headers: bytes | None
-    parent: str
     enqueued: int
-    expires: int | None
-    cancel: bool
-    first: int | None
-    correlation: str
-    batch: str
-    schedule: str
-    tick: int | None
-    priority: str
+    priority: str = "normal"
+    expires: int | None = None
+    attempt: int = 0
+    crashes: int = 0
+    timeout: float | None = None
+    retry: str = ""
+    headers: bytes | None = None
+    parent: str = ""
+    cancel: bool = False
+    first: int | None = None
+    correlation: str = ""
+    batch: str = ""
+    schedule: str = ""
+    tick: int | None = None
     due: int | None = None
 
     @property
@@ -132,34 +132,38 @@ class Delivery(NamedTuple):
         return STREAMS[int(self.place[0]) - 1]
 
 
+_EVERY = 7  # fields that every row has
+_NULLS = (None,) * len(Delivery._fields)
+
+
 def delivery(raw: Sequence[Any]) -> Delivery:
-    """Read one job of a reply."""
-    uid, place, token, task, digest, args, attempt, crashes, timeout, retry, *rest = raw
-    headers, parent, enqueued, expires, cancel, first, correlation, batch, *rest = rest
-    schedule, tick, due, priority = rest
+    """Read one job of a reply: a row whose nulls at the end are left out."""
+    if len(raw) < _EVERY:
+        raw = [*raw, *_NULLS[len(raw) : _EVERY]]
+    uid, place, token, task, digest, args, enqueued, *rest = raw
+    known = text(uid), text(place), token, text(task), text(digest), args or b"", int(enqueued or 0)
+    if not rest:
+        return Delivery(*known)
+    rest += _NULLS[len(raw) :]
+    priority, expires, attempt, crashes, timeout, retry, headers, parent, *rest = rest
+    cancel, first, correlation, batch, schedule, tick, due = rest
     return Delivery(
-        text(uid),
-        text(place),
-        token,
-        text(task),
-        text(digest),
-        args or b"",
-        int(attempt) if attempt else 0,
-        int(crashes) if crashes else 0,
-        float(timeout) if timeout else None,
-        text(retry) if retry else "",
-        headers,
-        text(parent) if parent else "",
-        int(enqueued) if enqueued else 0,
-        int(expires) if expires else None,
-        bool(cancel),
-        int(first) if first else None,
-        text(correlation) if correlation else "",
-        text(batch) if batch else "",
-        text(schedule) if schedule else "",
-        int(tick) if tick else None,
-        text(priority) if priority else "normal",
-        _moment(due),
+        *known,
+        priority=text(priority) if priority else "normal",
+        expires=int(expires) if expires else None,
+        attempt=int(attempt) if attempt else 0,
+        crashes=int(crashes) if crashes else 0,
+        timeout=float(timeout) if timeout else None,
+        retry=text(retry) if retry else "",
+        headers=headers,
+        parent=text(parent) if parent else "",
+        cancel=bool(cancel),
+        first=int(first) if first else None,
+        correlation=text(correlation) if correlation else "",
+        batch=text(batch) if batch else "",
+        schedule=text(schedule) if schedule else "",
+        tick=int(tick) if tick else None,
+        due=_moment(due),
     )
 
 

@@ -3,9 +3,9 @@
 --   `older_than` only what waited that long: stealing), 9 (a bad entry is set aside and the batch goes on).
 -- KEYS: meta, never, wake, scheduled, stakes, finished, dlq, *streams
 -- ARGV: worker, count, ttl, waits, older_than, resend_window, default_retention, critical, high, normal, low
--- Reply: {jobs, more, next_due, torn, dropped, expired, the clock}; a job is {uid, place, token, task, digest, args, attempt,
---   crashes, timeout, retry, headers, parent, enqueued, expires, cancel, first, correlation, batch, schedule, tick,
---   due, priority}
+-- Reply: {jobs, more, next_due, torn, dropped, expired, the clock}; a job is {uid, place, token, task, digest, args, enqueued,
+--   priority, expires, attempt, crashes, timeout, retry, headers, parent, cancel, first, correlation, batch, schedule, tick, due},
+--   without the nulls at its end
 -- include: now, stamp, shard, streams, wake, place, start
 -- rarely: cancel, aside
 redis.call('PERSIST', meta)
@@ -59,13 +59,13 @@ end
 local function deliver(index, id, uid)
   local j = uid and read_job(uid)
   if not j then return 'torn' end
-  if ELSEWHERE[j[1]] or (j[1] == 'queued' and stream_of(j[#STARTING], j[2]) ~= index) then
+  if ELSEWHERE[j[1]] or (j[1] == 'queued' and stream_of(j[8], j[2]) ~= index) then
     was_stale(index)
     return 'stale'
   end
   if not j[1] and redis.call('EXISTS', record(uid)) == 0 then return was_stale(index) and 'stale' or 'torn' end
   if j[1] ~= 'queued' or not sound(j) then return 'torn' end
-  if not j[3] and tonumber(j[14] or now + 1) <= now then
+  if not j[3] and tonumber(j[9] or now + 1) <= now then
     rarely().end_cancelled(uid, 'expired')
     expired = expired + 1
     drop(index, id)

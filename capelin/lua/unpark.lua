@@ -42,7 +42,7 @@ for i = FIRST, #ARGV, STEP do
       leave_parked(name, uid)
     elseif by ~= digest and not locked(by or '') then -- what this very signature refused stays; what nobody knew, or another one refused, is tried
       if paused then
-        redis.call('XADD', streams[stream_of(j[#STARTING])], '*', 'j', uid)
+        redis.call('XADD', streams[stream_of(j[8])], '*', 'j', uid)
         redis.call('HSET', record(uid), 'status', 'queued', 'place', '')
       else
         jobs[#jobs + 1] = start(uid, deliver(uid), j)

@@ -153,7 +153,7 @@ OUTCOMES: tuple[Mutant, ...] = (
     mutant(
         "what has expired starts",
         "a job that expired unstarted ends cancelled",
-        lua("take", "if not j[3] and tonumber(j[14] or now + 1) <= now then", "if false then"),
+        lua("take", "if not j[3] and tonumber(j[9] or now + 1) <= now then", "if false then"),
         aimed=("scripts/test_take",),
     ),
     mutant(

@@ -41,10 +41,7 @@ def clock() -> Clock:
 
 
 def start(token: int = 1, uid: str = "a", shard: ShardKeys = SHARD) -> Start:
-    delivery = Delivery(
-        uid, "4:1-1", token, "task", "", b"", 0, 0, None, "", None,
-        "", 0, None, False, None, "", "", "", None, "normal",
-    )  # fmt: skip
+    delivery = Delivery(uid, "4:1-1", token, task="", digest="", args=b"", enqueued=0)
     return Start(shard, delivery)
 
 

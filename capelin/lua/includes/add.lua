@@ -1,39 +1,42 @@
 -- include: now, stamp, place
 -- add: writes a new job, its place first: a record without one would answer a re-sent request as if all were well. `extra` holds
 --   record fields that most jobs lack, and `expires_in` (ms from the due moment).
-local function add(uid, task, digest, args, priority, due, extra)
-  local fields = { 'task', task, 'status', 'queued', 'enqueued', stamp }
-  local n = 6
-  local function put(name, value)
-    fields[n + 1], fields[n + 2] = name, value
-    n = n + 2
-  end
-  if digest ~= '' then put('digest', digest) end
-  if args ~= '' then put('args', args) end
-  if priority ~= '' and priority ~= 'normal' then put('priority', priority) end
-  local at = moment(due)
-  if extra then
-    for name, value in pairs(extra) do
-      if name == 'expires_in' then
-        put('expires', (at or now) + math.floor(tonumber(value)))
-      else
-        -- What follows a job that follows another: stored as JSON inside JSON it would double its quotes at each step.
-        put(name, type(value) == 'table' and cjson.encode(value) or value)
-      end
+local function put(fields, name, value)
+  local n = #fields
+  fields[n + 1], fields[n + 2] = name, value
+end
+local function put_extra(fields, extra, from)
+  for name, value in pairs(extra) do
+    if name == 'expires_in' then
+      put(fields, 'expires', from + math.floor(tonumber(value)))
+    else
+      -- What follows a job that follows another: stored as JSON inside JSON it would double its quotes at each step.
+      put(fields, name, type(value) == 'table' and cjson.encode(value) or value)
     end
   end
+end
+local function add(uid, task, digest, args, priority, due, extra)
+  local fields
+  if digest ~= '' and args ~= '' then -- as most have; a table that is made at once costs less than one that grows
+    fields = { 'task', task, 'status', 'queued', 'enqueued', stamp, 'digest', digest, 'args', args }
+  else
+    fields = { 'task', task, 'status', 'queued', 'enqueued', stamp }
+    if digest ~= '' then put(fields, 'digest', digest) end
+    if args ~= '' then put(fields, 'args', args) end
+  end
+  if priority ~= '' and priority ~= 'normal' then put(fields, 'priority', priority) end
+  local at = due ~= '' and moment(due)
+  if extra then put_extra(fields, extra, at or now) end
   if extra and extra.follows then
     fields[4] = 'scheduled'
-    if due ~= '' then put('delay', due) end
+    if due ~= '' then put(fields, 'delay', due) end
     redis.call('ZADD', scheduled, '+inf', uid)
-    redis.call('HSET', record(uid), unpack(fields))
   elseif at and at > now then
     fields[4] = 'scheduled'
-    put('due', at)
+    put(fields, 'due', at)
     schedule(uid, at)
-    redis.call('HSET', record(uid), unpack(fields))
   else
     enter(uid, stream_of(priority))
-    redis.call('HSET', record(uid), unpack(fields))
   end
+  redis.call('HSET', record(uid), unpack(fields))
 end
