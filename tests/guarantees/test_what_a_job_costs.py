@@ -86,7 +86,7 @@ async def test_enqueueing_many_is_a_call_for_each_500_with_three_in_it_for_each_
     ("task", "a_job"),
     [
         (note, {"HMGET": 2, "HLEN": 1, "HSET": 2, "ZADD": 1}),
-        # It has a field of its own, so all are read; its record is cut to what recognises a request that is sent again.
+        # A field of its own: all are read. Its record is cut to what recognises a request that is sent again.
         (note_and_go, {"HMGET": 3, "HLEN": 1, "HSET": 3, "HDEL": 1, "UNLINK": 1, "ZADD": 1}),
     ],
     ids=["with-history", "without"],
