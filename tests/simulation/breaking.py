@@ -76,7 +76,7 @@ def forgetful_of_ticks() -> Generator[None]:
     marker = "if newest >= tick then return 'again' end"
     fence = "return held[1] ~= owner or held[2] ~= epoch"
     with (
-        changed(lua("enqueue", marker), lua("includes/fence", fence, "return false")),
+        changed(lua("includes/ticks", marker), lua("includes/fence", fence, "return false")),
         mock.patch.object(Schedule, "uid_of", new=_any_uid),
     ):
         yield
