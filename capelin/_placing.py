@@ -96,7 +96,7 @@ class Dealer:
 
     def batches_of(self, queue: str, texts: Sequence[str], layout: Layout) -> Iterator[Batch]:
         """Deal requests with these arguments that may live in any shard of a queue."""
-        for part in self._spread(layout, range(len(texts)), texts, self._fewest(queue)):
+        for part in self._spread(layout, range(len(texts)), texts, in_a_row=self._in_a_row(queue)):
             yield Batch(queue, layout, (self.next_shard(layout),), part, _uids(part, _NO_UIDS))
 
     def _deal(
@@ -122,22 +122,24 @@ class Dealer:
         for queue, of_queue in anywhere.items():
             layout = layouts[queue]
             texts = [requests[place].args for place in of_queue]
-            fewest = _FEWEST_A_CALL if uids else self._fewest(queue)  # what is dealt anew is no new list
-            for part in self._spread(layout, of_queue, texts, fewest):
+            in_a_row = not uids and self._in_a_row(queue)  # what is dealt anew is no new list
+            for part in self._spread(layout, of_queue, texts, in_a_row=in_a_row):
                 route = (self.next_shard(layout),)
                 yield Batch(queue, layout, route, part, _uids(part, uids), choices=layout.shards)
 
-    def _fewest(self, queue: str) -> int:
-        """Jobs that a call of the next list of a queue has at least, if there are as many."""
+    def _in_a_row(self, queue: str) -> bool:
+        """Whether a list for a queue, to be dealt now, follows another."""
         now = time.monotonic()
         last, self._dealt[queue] = self._dealt.get(queue, -math.inf), now
-        return _FEWEST_IN_A_ROW if now - last < _IN_A_ROW else _FEWEST_A_CALL
+        return now - last < _IN_A_ROW
 
     def _spread(
-        self, layout: Layout, places: Sequence[int], texts: Sequence[str], fewest: int
+        self, layout: Layout, places: Sequence[int], texts: Sequence[str], *, in_a_row: bool
     ) -> Iterator[Sequence[int]]:
         """Part jobs that may live in any shard (their places and arguments), so that each gets some."""
         shards = layout.shards
+        too_few = len(places) <= shards * _FEWEST_A_CALL  # to reach every shard
+        fewest = _FEWEST_IN_A_ROW if in_a_row and too_few else _FEWEST_A_CALL
         most = min(MOST_A_CALL, max(fewest, -(-len(places) // shards)))
         if self._most_waiting is not None:
             most = min(most, share_of(self._most_waiting, shards - 1, shards))

@@ -63,3 +63,4 @@ def test_a_long_list_is_spread_evenly_whatever_came_before_it(dealer: Dealer, cl
     for _ in range(2):
         assert dealt(dealer, "a", 800) == [100] * 8
         clock.now += 0.001
+        assert dealt(dealer, "a", 88) == [11] * 8, "limits of a queue count by the shard: each has its part"
