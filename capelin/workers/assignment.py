@@ -52,7 +52,13 @@ def _assign(queue: str, shards: int, members: tuple[str, ...]) -> Mapping[int, s
     if not members:
         return {}
     if len(members) > shards:
-        members = tuple(heapq.nsmallest(shards, members, key=partial(score, queue, _ANY_SHARD)))
+        members = tuple(sorted(heapq.nsmallest(shards, members, key=partial(score, queue, _ANY_SHARD))))
+    return _grant(queue, shards, members)
+
+
+# Of a fleet with more members than shards, most come and go without being among those who are chosen.
+@lru_cache(maxsize=256)
+def _grant(queue: str, shards: int, members: tuple[str, ...]) -> Mapping[int, str]:
     floor, extras = divmod(shards, len(members))
     pairs = sorted(
         (score(queue, shard, member), shard, member) for shard in range(shards) for member in members

@@ -99,8 +99,7 @@ class Control:
         """The worker is a member of the fleet now, for the first time or again: what was parked before may
         be for it.
         """
-        for shard in self._shards():
-            self._consumer.unpark(shard)
+        self._parking.look(self._shards())
 
     def found_parked(self, shard: ShardKeys, rows: list[ParkedRow]) -> None:
         """Jobs are parked in a shard of the worker's."""

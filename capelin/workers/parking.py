@@ -1,15 +1,19 @@
 """Parked jobs find a worker that can run them, whoever parked them and whoever came first.
 
-Two steps that cannot miss each other: a worker that joins the fleet asks every shard of its queues *after*
-its name is in the membership, and whoever parks a job reads the membership *after* the job is parked. So
-the one sees the job, or the other sees the worker. What is told may still be lost (the one that was told
-ends, say): therefore owners look after what is parked in their shards each time they trim them, and tell
-again.
+Two steps that cannot miss each other: a worker that joins the fleet looks at every shard of its queues
+*after* its name is in the membership, and whoever parks a job reads the membership *after* the job is
+parked. So the one sees the job, or the other sees the worker. What is told may still be lost (the one that
+was told ends, say): therefore owners look after what is parked in their shards each time they trim them, and
+tell again.
+
+The look is a plain `HKEYS` of the shard's meta, whose counts name the tasks that have parked jobs. To ask for
+jobs, a worker lists all its tasks: five hundred workers that start together would say so to each of thousands
+of shards, nearly all of which have nothing parked.
 """
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -22,6 +26,8 @@ from capelin.workers.fleet import KEY_LACKS, Member, read_members
 from capelin.workers.running import Start
 
 log = structlog.get_logger("capelin.worker")
+
+_SHARDS_A_LOOK = 200
 
 
 class Parking:
@@ -42,11 +48,38 @@ class Parking:
         self._to_tell: dict[tuple[ShardKeys, ParkedRow], None] = {}
         self._telling: asyncio.Task[None] | None = None
         self._lamented: set[tuple[str, ParkedRow]] = set()
+        self._to_look: dict[ShardKeys, None] = {}
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def idle(self) -> bool:
-        """Whether all that was found has been told."""
-        return self._telling is None
+        """Whether all that was found has been told, and looked at what was to be."""
+        return self._telling is None and self._looking is None
+
+    def look(self, shards: Iterable[ShardKeys]) -> None:
+        """Look at these shards, and have this worker ask those in which anything is parked."""
+        self._to_look.update(dict.fromkeys(shards))
+        if self._looking is None and self._to_look:
+            self._looking = asyncio.get_running_loop().create_task(self._look_at_all())
+
+    async def _look_at_all(self) -> None:
+        try:
+            while shards := list(self._to_look)[:_SHARDS_A_LOOK]:
+                for shard in shards:
+                    del self._to_look[shard]
+                for shard, fields in zip(shards, await self._fields(shards), strict=True):
+                    if fields is None or any(field.startswith(b"parked:") for field in fields):
+                        self._unpark(shard)
+        finally:
+            self._looking = None
+
+    async def _fields(self, shards: Sequence[ShardKeys]) -> list[list[bytes] | None]:
+        """The names in the meta of each shard; None where they could not be read."""
+        try:
+            replies = await self._connection.commands([("HKEYS", shard.meta) for shard in shards])
+        except CapelinError:
+            return [None] * len(shards)
+        return [None if isinstance(reply, Exception) else reply for reply in replies]
 
     def parked(self, start: Start, refused_by: str) -> None:
         """A job was parked here.

@@ -380,7 +380,9 @@ class Worker:
             "inbox": self.control.read_inbox(),
         }
         if self._burst:
-            self.control.joined()  # it never is a member, and does not stay for what is parked later
+            # It never is a member, and does not stay for what is parked later.
+            for shard in territory.shards():
+                consumer.unpark(shard)
             return services | {"burst": consumer.drain(territory.shards())}
         thief = Thief(
             consumer,

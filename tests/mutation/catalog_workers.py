@@ -153,7 +153,7 @@ WORKERS: tuple[Mutant, ...] = (
         "10: a worker asks every shard on joining",
         python(
             "workers/control",
-            "        for shard in self._shards():\n            self._consumer.unpark(shard)\n",
+            "        self._parking.look(self._shards())\n",
             "        return\n",
         ),
         aimed=("guarantees/test_10_a_rolling_deploy_loses_nothing",),

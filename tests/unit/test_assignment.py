@@ -86,6 +86,16 @@ def test_a_large_fleet_is_not_compared_pair_by_pair() -> None:
     assert score.cache_info().misses == 500 + 8 * 8
 
 
+def test_who_comes_and_is_not_chosen_makes_nobody_compare_pairs_again() -> None:
+    [members] = draw(500, 1)
+    before = assign("wider", 8, members[:-1])
+    score.cache_clear()
+    after = assign("wider", 8, members)
+    assert members[-1] not in after.values(), "draw another one: this one was chosen"
+    assert after == before
+    assert score.cache_info().misses == 500
+
+
 def test_a_queue_whose_members_are_as_before_is_not_worked_out_again() -> None:
     [members] = draw(20, 1)
     first = assign("idle", 8, members)
