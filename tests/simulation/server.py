@@ -70,6 +70,7 @@ class SimRedis:
         self.db: Any = self.fake.dbs[0]
         self.sessions: dict[int, Session] = {}
         self.blocked: dict[int, Session] = {}
+        self._waiting_for: dict[bytes, set[int]] = {}  # who is blocked, by each word of what they asked
         self._written: set[bytes] = set()
         self._unblocks = False
         self.up = True
@@ -109,14 +110,24 @@ class SimRedis:
             self._written.clear()
             self._unblocks = False
             self.db.time = time.time()
-            for waiting in list(self.blocked.values()):
-                if everybody or not written.isdisjoint(waiting.words):
+            concerned = {number for word in written for number in self._waiting_for.get(word, ())}
+            if not (everybody or concerned):
+                continue
+            for number, waiting in list(self.blocked.items()):
+                if everybody or number in concerned:
                     waiting.try_again()
+
+    def block(self, session: Session) -> None:
+        self.blocked[session.number] = session
+        for word in session.words:
+            self._waiting_for.setdefault(word, set()).add(session.number)
 
     def unblock(self, session: Session) -> None:
         session.blocked = None
         session.mark_blocked(blocked=False)
-        self.blocked.pop(session.number, None)
+        if self.blocked.pop(session.number, None) is not None:
+            for word in session.words:
+                self._waiting_for[word].discard(session.number)
 
     def _note_unblocked(self) -> None:
         self._unblocks = True

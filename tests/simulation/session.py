@@ -139,7 +139,7 @@ class Session(AsyncFakeSocket):
             return result if shape is None else shape(result)
         self.blocked = (func, shape)
         self._blocked = True
-        self.redis.blocked[self.number] = self
+        self.redis.block(self)
         if timeout:
             self._timer = self.redis.later_by(timeout, self._time_out)
         return NoResponse()
