@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, cast
 
 from capelin.ids import new_uid
@@ -108,12 +109,16 @@ def new_worker_id(name: str | None = None) -> str:
     return f"{check_name('worker', name)}-{os.getpid()}-{new_uid()[-8:]}"
 
 
+# When one of five hundred comes or goes, the records of the others are those that were read before.
+_read = lru_cache(maxsize=1024)(Member.from_json)
+
+
 def read_members(flat: Iterable[bytes]) -> dict[str, Member]:
     """Read the membership hash (``HGETALL``)."""
     pairs = list(flat)
     members: dict[str, Member] = {}
     for name, text in zip(pairs[::2], pairs[1::2], strict=True):
-        member = None if name == b"#version" else Member.from_json(text)
+        member = None if name == b"#version" else _read(text)
         if member is not None and name == member.id.encode():
             members[member.id] = member
     return members
@@ -123,10 +128,13 @@ def wanted_shards(
     worker: str, members: Mapping[str, Member], layouts: Mapping[str, int], keys: Keys
 ) -> set[ShardKeys]:
     """The shards that the membership gives to a worker; every worker computes the same."""
+    serving: dict[str, list[str]] = {queue: [] for queue in layouts}
+    for member in members.values():
+        for queue in layouts.keys() & member.queues:
+            serving[queue].append(member.id)
     wanted: set[ShardKeys] = set()
     for queue, shards in layouts.items():
-        serving = [member.id for member in members.values() if queue in member.queues]
-        for shard, owner in assign(queue, shards, serving).items():
+        for shard, owner in assign(queue, shards, serving[queue]).items():
             if owner == worker:
                 wanted.add(keys.shard(queue, shard))
     return wanted
