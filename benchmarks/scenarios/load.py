@@ -22,13 +22,13 @@ from benchmarks.turn import PATIENCE, Turn, latencies
 from benchmarks.work import Work
 
 _SHARE = 0.7
-_SECONDS = 2.0
+_SECONDS = 1.5
 _SECONDS_FULL = 10.0
 _TIMES = 3
 _FIXED = 2_000
 _WARM = 100
 _AT_LEAST = 200
-_TRIAL_SECONDS = 1.0
+_TRIAL_SECONDS = 0.7
 _MOST_TRIALS = 10
 _KEPT_UP = 0.97
 _MORE = 1.2  # than it just kept up with: the machine may have been slow

@@ -11,7 +11,7 @@ from benchmarks.work import Work
 
 _WARM_ONE = 50
 _WARM_MANY = 200
-_ONE_AT_MOST = 1500
+_ONE_AT_MOST = 800
 _ONE_TIMES = 3
 
 

@@ -1,4 +1,4 @@
-"""What is said of parked jobs that nobody can run: once, not at each look."""
+"""What a worker asks of shards for parked jobs, and what is said of those that nobody can run."""
 
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
@@ -59,6 +59,31 @@ async def test_that_nobody_can_run_them_is_said_once_until_somebody_can(connecti
         await connection.command("DEL", KEYS.fleet_members)
         await look(UNKNOWN)
         assert told(lines)[2:] == [("email.send", "unknown task")]
+
+
+@pytest.mark.leaves_keys(reason="a count of parked jobs without any, and a text where a meta should be")
+async def test_who_joins_asks_only_shards_with_parked_jobs_and_those_it_cannot_look_at(
+    connection: Connection,
+) -> None:
+    shards = [KEYS.shard("emails", number) for number in range(450)]
+    await connection.command("HSET", shards[0].meta, "total:enqueued", 1)
+    await connection.command("HSET", shards[1].meta, "parked:email.send", 1)
+    await connection.command("SET", shards[7].meta, "no hash")
+    await connection.command("HSET", shards[449].meta, "parked:email.read", 3)
+    asked: list[ShardKeys] = []
+    parking = Parking(connection, KEYS, worker="w1", unpark=asked.append)
+    parking.look(shards)
+    await wait_until(lambda: parking.idle, description="all shards to be looked at")
+    assert asked == [shards[1], shards[7], shards[449]]
+
+
+async def test_who_joins_and_cannot_look_asks_every_shard(connection: Connection) -> None:
+    asked: list[ShardKeys] = []
+    parking = Parking(connection, KEYS, worker="w1", unpark=asked.append)
+    await connection.close()
+    parking.look(SHARDS)
+    await wait_until(lambda: parking.idle, description="the look to be over")
+    assert asked == SHARDS
 
 
 def told(lines: list[MutableMapping[str, Any]]) -> list[tuple[str, str]]:
