@@ -50,7 +50,7 @@ def _peer(
     packages: tuple[str, ...],
     configuration: str,
     lacks: Mapping[Figure, str] | None = None,
-    share: float = 1.0,
+    share: float = 0.6,
     program: bool = False,
 ) -> System:
     return System(
@@ -144,7 +144,7 @@ CELERY = _peer(
     configuration="prefork of 1, prefetch 64, no gossip, mingle, heartbeat, results kept 1 day (default); "
     "100 threads for sleeps; prefork of a process a core for CPU jobs",
     lacks=_NO_BULK_NOR_COROUTINES,
-    share=0.4,
+    share=0.3,
     program=True,
 )
 RQ = _peer(

@@ -29,7 +29,7 @@ def _measure(turn: Turn) -> None:
             turn.note(Figure.LATENCY_P50, percentile(seconds, 0.5))
             turn.note(Figure.LATENCY_P99, percentile(seconds, 0.99))
         if not turn.lacks(Figure.RESULT_P50):
-            first = _WARM + count
+            first, count = _WARM + count, count // 2
             worker.ask("expect", first=first, count=count)
             results = producer.ask("results", first=first, count=count, gap=GAP)["seconds"]
             turn.account(count, worker.ask("begun", timeout=PATIENCE))

@@ -5,7 +5,6 @@ import contextlib
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from capelin.connection.cluster import ClusterNetwork
 from capelin.connection.dial import Dialler
 from capelin.connection.network import Network, OneServer
 from capelin.connection.popping import Popper
@@ -97,6 +96,9 @@ def open_network(
 
             return OneServer(dial, url=target.url, name=target.url)
         case "cluster":
+            # It imports redis-py, which takes as long as all of the rest.
+            from capelin.connection.cluster import ClusterNetwork
+
             return ClusterNetwork(data, seeds=target.addresses, patience=patience)
         case "sentinel":
             ask = dialler(target.sentinel_login, 0)

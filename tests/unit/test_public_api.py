@@ -60,6 +60,12 @@ def test_a_worker_that_nobody_asks_loads_no_prometheus_client() -> None:
     assert not {name for name in modules if name.startswith(("prometheus_client", "capelin.probes"))}
 
 
+def test_without_a_cluster_nobody_waits_for_redis_py() -> None:
+    modules = modules_after("import capelin.client, capelin.workers.worker")
+    assert "capelin.connection.base" in modules
+    assert not {name for name in modules if name.partition(".")[0] == "redis"}
+
+
 def test_everything_that_is_named_is_there() -> None:
     assert len(set(capelin.__all__)) == len(capelin.__all__)
     for name in capelin.__all__:
