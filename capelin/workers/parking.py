@@ -6,9 +6,9 @@ parked. So the one sees the job, or the other sees the worker. What is told may 
 was told ends, say): therefore owners look after what is parked in their shards each time they trim them, and
 tell again.
 
-The look is a plain `HKEYS` of the shard's meta, whose counts name the tasks that have parked jobs. To ask for
-jobs, a worker lists all its tasks: five hundred workers that start together would say so to each of thousands
-of shards, nearly all of which have nothing parked.
+The look is a plain `EXISTS` of the sets in which jobs of its tasks may be parked. To ask for jobs is a script
+that looks into each of these sets, and five hundred workers that start together would have it run in each of
+thousands of shards, nearly all of which have nothing parked.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from capelin.workers.running import Start
 
 log = structlog.get_logger("capelin.worker")
 
-_SHARDS_A_LOOK = 200
+_KEYS_A_LOOK = 10_000
 
 
 class Parking:
@@ -35,15 +35,23 @@ class Parking:
 
     Args:
         worker: This worker's id.
+        tasks: The names of the tasks that this worker can run.
         unpark: Has this worker ask a shard for parked jobs that it can run.
     """
 
     def __init__(
-        self, connection: Connection, keys: Keys, *, worker: str, unpark: Callable[[ShardKeys], None]
+        self,
+        connection: Connection,
+        keys: Keys,
+        *,
+        worker: str,
+        tasks: Sequence[str],
+        unpark: Callable[[ShardKeys], None],
     ) -> None:
         self._connection = connection
         self._keys = keys
         self._worker = worker
+        self._tasks = tasks
         self._unpark = unpark
         self._to_tell: dict[tuple[ShardKeys, ParkedRow], None] = {}
         self._telling: asyncio.Task[None] | None = None
@@ -57,29 +65,30 @@ class Parking:
         return self._telling is None and self._looking is None
 
     def look(self, shards: Iterable[ShardKeys]) -> None:
-        """Look at these shards, and have this worker ask those in which anything is parked."""
+        """Look at these shards, and have this worker ask those where jobs of its tasks are parked."""
         self._to_look.update(dict.fromkeys(shards))
-        if self._looking is None and self._to_look:
+        if self._looking is None and self._to_look and self._tasks:
             self._looking = asyncio.get_running_loop().create_task(self._look_at_all())
 
     async def _look_at_all(self) -> None:
+        at_once = max(1, _KEYS_A_LOOK // len(self._tasks))
         try:
-            while shards := list(self._to_look)[:_SHARDS_A_LOOK]:
+            while shards := list(self._to_look)[:at_once]:
                 for shard in shards:
                     del self._to_look[shard]
-                for shard, fields in zip(shards, await self._fields(shards), strict=True):
-                    if fields is None or any(field.startswith(b"parked:") for field in fields):
+                for shard, some in zip(shards, await self._look_at(shards), strict=True):
+                    if some:
                         self._unpark(shard)
         finally:
             self._looking = None
 
-    async def _fields(self, shards: Sequence[ShardKeys]) -> list[list[bytes] | None]:
-        """The names in the meta of each shard; None where they could not be read."""
+    async def _look_at(self, shards: Sequence[ShardKeys]) -> list[bool]:
+        """Whether anything is parked in each shard, or may be, since it cannot be looked at."""
+        questions = [("EXISTS", *map(shard.parked, self._tasks)) for shard in shards]
         try:
-            replies = await self._connection.commands([("HKEYS", shard.meta) for shard in shards])
+            return [reply != 0 for reply in await self._connection.commands(questions)]
         except CapelinError:
-            return [None] * len(shards)
-        return [None if isinstance(reply, Exception) else reply for reply in replies]
+            return [True] * len(shards)
 
     def parked(self, start: Start, refused_by: str) -> None:
         """A job was parked here.

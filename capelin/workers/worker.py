@@ -196,7 +196,13 @@ class Worker:
         self._standing = standing = Standing(self._app, connection, self.settings, worker=self.id)
         if self._stands:
             self.leads = standing.leadership.leads
-        parking = Parking(connection, self._app.keys, worker=self.id, unpark=self._unpark)
+        parking = Parking(
+            connection,
+            self._app.keys,
+            worker=self.id,
+            tasks=[task.name for task in self._known],
+            unpark=self._unpark,
+        )
         self.consumer = consumer = self._new_consumer(connection, territory, slots, parking)
         self.waiter = Waiter(
             connection,

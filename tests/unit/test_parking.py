@@ -15,6 +15,7 @@ from tests.support.waiting import wait_until
 
 KEYS = Keys()
 SHARDS = [KEYS.shard("emails", number) for number in range(3)]
+TASKS = ["email.send", "email.read"]
 UNKNOWN = ParkedRow("email.send", "d1", "")
 NEWER = ParkedRow("email.send", "d2", "d1")
 
@@ -30,7 +31,7 @@ async def connection(memory_url: str) -> AsyncIterator[Connection]:
 async def test_that_nobody_can_run_them_is_said_once_until_somebody_can(connection: Connection) -> None:
     asked: list[ShardKeys] = []
     looks = 0
-    parking = Parking(connection, KEYS, worker="w1", unpark=asked.append)
+    parking = Parking(connection, KEYS, worker="w1", tasks=TASKS, unpark=asked.append)
 
     async def look(*rows: ParkedRow) -> None:
         """Find the same in every shard, as an owner does each time it trims them."""
@@ -61,25 +62,22 @@ async def test_that_nobody_can_run_them_is_said_once_until_somebody_can(connecti
         assert told(lines)[2:] == [("email.send", "unknown task")]
 
 
-@pytest.mark.leaves_keys(reason="a count of parked jobs without any, and a text where a meta should be")
-async def test_who_joins_asks_only_shards_with_parked_jobs_and_those_it_cannot_look_at(
-    connection: Connection,
-) -> None:
+@pytest.mark.leaves_keys(reason="sets of parked jobs without any job")
+async def test_who_joins_asks_only_shards_where_jobs_of_its_tasks_are_parked(connection: Connection) -> None:
     shards = [KEYS.shard("emails", number) for number in range(450)]
-    await connection.command("HSET", shards[0].meta, "total:enqueued", 1)
-    await connection.command("HSET", shards[1].meta, "parked:email.send", 1)
-    await connection.command("SET", shards[7].meta, "no hash")
-    await connection.command("HSET", shards[449].meta, "parked:email.read", 3)
+    await connection.command("ZADD", shards[0].parked("of.another"), 1, "j0")
+    await connection.command("ZADD", shards[1].parked("email.send"), 1, "j1")
+    await connection.command("ZADD", shards[449].parked("email.read"), 1, "j2")
     asked: list[ShardKeys] = []
-    parking = Parking(connection, KEYS, worker="w1", unpark=asked.append)
+    parking = Parking(connection, KEYS, worker="w1", tasks=TASKS, unpark=asked.append)
     parking.look(shards)
     await wait_until(lambda: parking.idle, description="all shards to be looked at")
-    assert asked == [shards[1], shards[7], shards[449]]
+    assert asked == [shards[1], shards[449]]
 
 
 async def test_who_joins_and_cannot_look_asks_every_shard(connection: Connection) -> None:
     asked: list[ShardKeys] = []
-    parking = Parking(connection, KEYS, worker="w1", unpark=asked.append)
+    parking = Parking(connection, KEYS, worker="w1", tasks=TASKS, unpark=asked.append)
     await connection.close()
     parking.look(SHARDS)
     await wait_until(lambda: parking.idle, description="the look to be over")

@@ -22,7 +22,7 @@ _CONTAINERS = frozenset({"ACL", "CLIENT", "CLUSTER", "CONFIG", "SCRIPT", "XGROUP
 SENT: Mapping[Kind | None, Sequence[Words]] = {
     None: (
         ("EVALSHA",), ("PING",), ("TIME",), ("WAIT",), ("SELECT",), ("SUBSCRIBE",), ("UNSUBSCRIBE",),
-        ("BLPOP",), ("LPUSH",), ("LRANGE",), ("EXPIRE",), ("SADD",), ("SMEMBERS",), ("ZRANGE",),
+        ("BLPOP",), ("LPUSH",), ("LRANGE",), ("EXPIRE",), ("SADD",), ("SMEMBERS",), ("ZRANGE",), ("EXISTS",),
         ("GET",), ("HGET",), ("HMGET",), ("HGETALL",), ("HKEYS",), ("HDEL",), ("HEXISTS",), ("HINCRBY",),
         ("HSTRLEN",),
         ("TYPE",), ("XADD",), ("XREAD",), ("XLEN",), ("XRANGE",),
