@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.figures import Figure, Unit
 from benchmarks.outcome import Medians, divide
 
-_RECORD_KEEPERS = ("arq", "SAQ", "streaQ", "docket", "BullMQ", "RQ")
+_RECORD_KEEPERS = ("arq", "SAQ", "streaQ", "docket", "BullMQ", "dramatiq", "RQ")
 """Peers that keep a record of each waiting job under its id; the others keep a message."""
 _ASYNCIO_PEERS = ("arq", "SAQ", "streaQ", "taskiq", "docket", "BullMQ")
 

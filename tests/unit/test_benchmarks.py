@@ -77,6 +77,16 @@ def test_a_bound_that_is_missed_says_so() -> None:
     assert verdict.ratio == pytest.approx(3)
 
 
+@pytest.mark.parametrize("peer", [system.name for system in SYSTEMS if system.role is Role.PEER])
+def test_bytes_of_a_waiting_job_are_compared_with_those_who_keep_a_record_of_it(peer: str) -> None:
+    outcome = Outcome()
+    outcome.note("capelin", Figure.MEMORY, 256.0)
+    outcome.note(peer, Figure.MEMORY, 200.0)
+    verdicts = [verdict for bound in BOUNDS if (verdict := bound.judge(outcome.medians((peer,))))]
+    compared = [] if peer in {"huey", "taskiq", "Celery"} else [(256 / 200, False)]
+    assert [(verdict.ratio, verdict.kept) for verdict in verdicts] == compared
+
+
 @pytest.mark.parametrize(
     ("accounts", "words"),
     [
