@@ -10,10 +10,8 @@ So each system has a load of its own, and who does more in a second has less tim
 more than 2,000 a second, which no peer's was so far, is measured at these as well: beside the fastest peer.
 """
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.child import Child
 from benchmarks.figures import Figure, percentile
@@ -32,8 +30,6 @@ _TRIAL_SECONDS = 0.7
 _MOST_TRIALS = 10
 _KEPT_UP = 0.97
 _MORE = 1.2  # than it just kept up with: the machine may have been slow
-_NOTED = {Figure.LOAD_P50: 0.5, Figure.LOAD_P99: 0.99, Figure.LOAD_P999: 0.999}
-_NOTED_FIXED = {Figure.LOAD_FIXED_P99: 0.99}
 
 
 @dataclass(kw_only=True)
@@ -54,40 +50,41 @@ class _Flow:
         """Find the rate at which the worker keeps up, at most this one; 0 if nothing starts."""
         kept = 0.0
         for _ in range(_MOST_TRIALS):
-            sent, begun, _ = self._run(rate, _TRIAL_SECONDS)
-            if not begun["moments"]:
-                return 0.0
-            kept = begun["started"] / ((max(begun["moments"]) - sent[0]) / 1e9)
-            if kept >= _KEPT_UP * rate:
+            kept = self.pass_on(rate, _TRIAL_SECONDS).kept
+            if kept >= _KEPT_UP * rate or not kept:
                 break
             rate = kept
         return kept
 
-    def measure(self, rate: float, noted: Mapping[Figure, float]) -> None:
-        """Measure a rate.
-
-        Args:
-            rate: Jobs a second.
-            noted: The figures to note, and of how many of the jobs (their share) each is the longest wait.
-        """
-        turn = self.turn
-        sent, _, waits = self._run(rate, _SECONDS_FULL if turn.scale.full else _SECONDS)
-        if not waits:
-            return
-        for figure, share in noted.items():
-            turn.note(figure, percentile(waits, share))
-        if noted is _NOTED:
-            turn.note(Figure.LOAD_RATE, len(sent) / ((sent[-1] - sent[0]) / 1e9))
-
-    def _run(self, rate: float, seconds: float) -> tuple[list[int], dict[str, Any], list[float]]:
-        """Enqueue so many a second; returns when each was sent, what the worker says, and their waits."""
+    def pass_on(self, rate: float, seconds: float) -> "_Passed":
+        """Enqueue ``rate`` jobs a second, and wait until they have started."""
         first, count = self.next_number, max(_AT_LEAST, round(rate * seconds))
         self.next_number += count
         self.worker.ask("expect", first=first, count=count)
         sent: list[int] = self.producer.ask("stream", first=first, count=count, rate=rate)["sent"]
         begun = self.worker.ask("begun", timeout=PATIENCE)
         self.turn.account(count, begun)
-        return sent, begun, latencies(sent, begun, first)
+        last = max(begun["moments"], default=None)
+        return _Passed(
+            sent=count / ((sent[-1] - sent[0]) / 1e9),
+            kept=0.0 if last is None else begun["started"] / ((last - sent[0]) / 1e9),
+            waits=latencies(sent, begun, first),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Passed:
+    """What became of jobs that came at some rate.
+
+    Attributes:
+        sent: At which rate they were really sent, jobs a second.
+        kept: At which rate they started, until the last had; 0 if none did.
+        waits: The seconds from sending to starting, of those that started.
+    """
+
+    sent: float
+    kept: float
+    waits: list[float]
 
 
 def _measure(turn: Turn) -> None:
@@ -96,6 +93,7 @@ def _measure(turn: Turn) -> None:
     enqueue = handed or turn.median(Figure.ENQUEUE_ONE)
     if drain is None or enqueue is None:
         return  # the throughput was not measured: there is nothing to be 70 % of
+    seconds = _SECONDS_FULL if turn.scale.full else _SECONDS
     with ExitStack() as stack:
         producer = stack.enter_context(turn.process())
         worker = stack.enter_context(turn.process())
@@ -107,9 +105,14 @@ def _measure(turn: Turn) -> None:
             most = flow.sustained(most)
             if not most:
                 return
-            flow.measure(_SHARE * most, _NOTED)
-            if _SHARE * most > _FIXED:
-                flow.measure(_FIXED, _NOTED_FIXED)
+            passed = flow.pass_on(_SHARE * most, seconds)
+            if passed.waits:
+                turn.note(Figure.LOAD_RATE, passed.sent)
+                turn.note(Figure.LOAD_P50, percentile(passed.waits, 0.5))
+                turn.note(Figure.LOAD_P99, percentile(passed.waits, 0.99))
+                turn.note(Figure.LOAD_P999, percentile(passed.waits, 0.999))
+            if _SHARE * most > _FIXED and (waits := flow.pass_on(_FIXED, seconds).waits):
+                turn.note(Figure.LOAD_FIXED_P99, percentile(waits, 0.99))
             most *= _MORE
 
 
