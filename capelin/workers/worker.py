@@ -386,7 +386,7 @@ class Worker:
             "inbox": self.control.read_inbox(),
         }
         if self._burst:
-            # It never is a member, and does not stay for what is parked later.
+            # It never is a member, and does not stay for what is parked later, nor for a look.
             for shard in territory.shards():
                 consumer.unpark(shard)
             return services | {"burst": consumer.drain(territory.shards())}
