@@ -19,7 +19,7 @@ from capelin.errors import RedisRefused, Unreachable
 from capelin.ids import JobId
 from capelin.keys import Keys, ShardKeys
 from capelin.lua import CancelVerdict, Replayed, Watched
-from capelin.records import JobInfo, JobStatus, read_info
+from capelin.records import STATUS_FIELDS, JobInfo, JobStatus, read_info, read_status
 from capelin.replaying import Replaying
 from capelin.requests import MOST_BYTES, JobRequest
 from capelin.settings import Settings
@@ -87,8 +87,11 @@ class Client:
             Unreachable, RedisRefused: It could not be read.
         """
         shard = self._shard(job)
-        raw = await self._patiently(lambda: self.connection.command("HGET", shard.job(job.uid), "status"))
-        return None if raw is None else JobStatus(raw.decode())
+        return read_status(
+            *await self._patiently(
+                lambda: self.connection.command("HMGET", shard.job(job.uid), *STATUS_FIELDS)
+            )
+        )
 
     async def info(self, job: JobId) -> JobInfo | None:
         """Return a job's record; None when there is none.

@@ -244,11 +244,10 @@ def read_info(
         name.decode(errors="replace"): value.decode(errors="replace")
         for name, value in zip(raw[::2], raw[1::2], strict=False)
     }
-    try:
-        status = JobStatus(record.get("status", ""))
-    except ValueError:
+    status = read_status(*(record.get(name) for name in STATUS_FIELDS))
+    if status is None:
         return None
-    given, kept = record.get("args", ""), record.get("result", "")
+    given, kept = record.get("a", ""), record.get("result", "")
     (args_text, result_text), locked = opened(given, kept, record.get("task", "?"), uid, seal)
     args, kwargs = read_arguments(args_text)
 
@@ -264,8 +263,8 @@ def read_info(
         priority=_priority(record.get("priority")),
         args=args,
         kwargs=kwargs,
-        digest=record.get("digest", ""),
-        enqueued=moment(record.get("enqueued")),
+        digest=record.get("d", ""),
+        enqueued=moment(record.get("at")),
         due=moment(record.get("due")),
         started=moment(record.get("started")),
         finished=moment(record.get("finished")),
@@ -297,6 +296,26 @@ def read_info(
         parked_by=record.get("parked_by"),
         encrypted=locked,
     )
+
+
+STATUS_FIELDS = ("status", "token", "task")
+"""What of a record says where its job is; see ``read_status``."""
+
+
+def read_status(
+    status: str | bytes | None, token: str | bytes | None, task: str | bytes | None
+) -> JobStatus | None:
+    """Return where a record says that its job is: one that waits since it was enqueued does not say so.
+
+    Returns:
+        None when it is no record of a job, or has a status that nobody knows.
+    """
+    if status is None:
+        return None if task is None or token is not None else JobStatus.QUEUED
+    try:
+        return JobStatus(status if isinstance(status, str) else status.decode(errors="replace"))
+    except ValueError:
+        return None
 
 
 def opened(args: str, result: str, task: str, uid: str, seal: Seal) -> tuple[tuple[str, str], bool]:

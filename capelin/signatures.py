@@ -21,7 +21,7 @@ from capelin.exact import show
 from capelin.hints import describe, resolve, spell, unpacked, unwrap, why_unusable
 from capelin.narrow import is_dict, is_list
 
-_DIGEST_BYTES = 5
+_DIGEST_BYTES = 4
 _MAX_SHAPES = 256
 _Kind = inspect._ParameterKind  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- it has no public name
 _POSITIONAL = (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)
@@ -63,7 +63,7 @@ class Signature:
     Attributes:
         task: The task's name, for messages.
         parameters: The parameters in order, keyword-only ones last.
-        digest: Ten characters, the same in every process for the same accepted arguments.
+        digest: Eight characters, the same in every process for the same accepted arguments.
 
     Example:
         >>> def send(to: str, subject: str = "hi") -> int: ...

@@ -17,7 +17,7 @@ from capelin.ids import JobId
 from capelin.keys import ShardKeys
 from capelin.lua import DeadRow
 from capelin.lua.replies import text
-from capelin.records import JobError, JobInfo, JobStatus, moment
+from capelin.records import STATUS_FIELDS, JobError, JobInfo, JobStatus, moment, read_status
 
 _BATCH = 200
 _DEAD = frozenset({JobStatus.FAILED})
@@ -98,17 +98,18 @@ async def named_dead(access: Access, ids: Sequence[str]) -> list[DeadJob]:
     shards = [access.keys.shard(place.queue, place.shard) for place in places]
     records = await access.commands(
         [
-            ("HMGET", shard.job(place.uid), "status", "place", "task")
+            ("HMGET", shard.job(place.uid), *STATUS_FIELDS, "place")
             for shard, place in zip(shards, places, strict=True)
         ]
     )
     found: list[DeadJob] = []
-    for place, (status, where, task) in zip(places, records, strict=True):
+    for place, (word, token, task, where) in zip(places, records, strict=True):
+        status = read_status(word, token, task)
         if status is None:
             raise JobNotFound(job_id=str(place))
         entry = text(where).removeprefix("dlq:")
-        if status != b"failed" or not entry:
-            raise JobConflict(job_id=str(place), status=text(status), wanted="only a dead job is in the DLQ")
+        if status is not JobStatus.FAILED or not entry:
+            raise JobConflict(job_id=str(place), status=status, wanted="only a dead job is in the DLQ")
         died = moment(entry.partition("-")[0])
         found.append(DeadJob(id=str(place), entry=entry, task=text(task or b"?"), reason="", died=died))
     return found

@@ -15,7 +15,7 @@ from capelin.admin.access import Access
 from capelin.admin.jobs import read_job
 from capelin.ids import JobId
 from capelin.lua.replies import text
-from capelin.records import JobInfo, JobStatus
+from capelin.records import STATUS_FIELDS, JobInfo, JobStatus, read_status
 
 _NEXT = re.compile(r"(.+)-t(\d+)")
 _TOLD_OF = 20
@@ -85,16 +85,16 @@ async def read_story(access: Access, job_id: str) -> JobStory:
     places = [JobId.parse(each) for each in near]
     records = await access.commands(
         [
-            ("HMGET", access.keys.shard(place.queue, place.shard).job(place.uid), "status", "task")
+            ("HMGET", access.keys.shard(place.queue, place.shard).job(place.uid), *STATUS_FIELDS)
             for place in places
         ]
     )
     relatives: list[Relative] = []
-    for (each, kinship), (status, task) in zip(near.items(), records, strict=True):
+    for (each, kinship), (word, token, task) in zip(near.items(), records, strict=True):
+        status = read_status(word, token, task)
         if status is None and kinship in (Kinship.THEN, Kinship.TOLD):
             continue  # it was only looked for
-        known = None if status is None else _status(text(status))
-        relatives.append(Relative(kinship=kinship, id=each, status=known, task=text(task)))
+        relatives.append(Relative(kinship=kinship, id=each, status=status, task=text(task)))
     then = None if any(one.kinship is Kinship.THEN for one in relatives) else _task_of(job.then)
     return JobStory(
         job=job, now=await access.clock(), relatives=tuple(relatives), then=None if job.status.ended else then
@@ -132,10 +132,3 @@ def _task_of(request: str | None) -> str | None:
     except ValueError:
         return None
     return str(row[0]) if isinstance(row, list) and row else None  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _status(word: str) -> JobStatus | None:
-    try:
-        return JobStatus(word)
-    except ValueError:
-        return None

@@ -10,8 +10,8 @@
 --   score; uid: '' when it has none; reason: of a dead job; record: the values of SHOWN, or a status that is none for what is no
 --   record; error: {type, message} or nothing. Instead of a list 'TORN <found> <wanted> <key>', where the place is a key of another
 --   type.
--- include: shard
-local SHOWN = { 'status', 'task', 'place', 'priority', 'enqueued', 'started', 'finished', 'parent' }
+-- include: shard, status
+local SHOWN = { 'status', 'task', 'place', 'priority', 'at', 'started', 'finished', 'parent', 'token' }
 local NO_RECORD = { '?', false, false, false, false, false, false, false }
 local LONGEST = 300 -- bytes of a message
 local most = tonumber(count)
@@ -38,6 +38,7 @@ end
 local function row(at, uid, reason)
   local known = uid ~= '' and redis.pcall('HMGET', record(uid), unpack(SHOWN)) or {}
   if known.err then known = NO_RECORD end
+  known[1], known[9] = status_in(known[1], known[9], known[2]), nil
   return { at, uid, reason or '', known, errors == '1' and uid ~= '' and error_of(uid) or false }
 end
 

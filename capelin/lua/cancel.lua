@@ -3,12 +3,13 @@
 -- KEYS: meta, never, wake, scheduled, finished, *streams
 -- ARGV: uid, resend_window, default_retention, only_waiting
 -- Reply: {verdict, worker or status}; verdicts: cancelled, flagged, runs (and only_waiting is 1: nothing was done), ended, missing.
--- include: now, shard, streams, wake, place, parking, cancel, whole
+-- include: now, shard, status, streams, wake, place, parking, cancel, whole
 redis.call('PERSIST', meta)
 local name = record(uid)
 local wrong = torn(name)
 if wrong then return wrong end
-local j = redis.call('HMGET', name, 'status', 'worker', 'priority', 'place', 'task')
+local j = redis.call('HMGET', name, 'status', 'worker', 'priority', 'place', 'task', 'token')
+j[1] = status_in(j[1], j[6], j[5])
 if not j[1] then return { 'missing', '' } end
 if j[1] == 'running' then
   if only_waiting == '1' then return { 'runs', j[2] } end

@@ -77,7 +77,7 @@ end
 
 local function record_outcome(uid, token, kind, body, due, failure)
   local name = record(uid)
-  local j = redis.call('HMGET', name, 'status', 'worker', 'token', 'place', 'task', 'last', 'retention', 'enqueued', 'waited', 'key',
+  local j = redis.call('HMGET', name, 'status', 'worker', 'token', 'place', 'task', 'last', 'retention', 'at', 'waited', 'key',
     'follower', 'then')
   if j[3] ~= token or j[1] ~= 'running' or j[2] ~= worker then
     if j[3] == token and j[6] == kind and j[1] ~= 'running' then return 'repeated' end

@@ -7,7 +7,7 @@
 --   uids of the list; unknown: {uid, token} that Redis holds running for this worker and the list lacks; pending: entries of
 --   this worker; next_stake: ms until the next stake of another worker ends, or nothing; torn:
 --   what could not be read and was set aside.
--- include: now, shard, streams, wake, place, aside
+-- include: now, shard, status, streams, wake, place, aside
 redis.call('PERSIST', meta)
 local until_ = now + tonumber(ttl)
 local kept = 'none'
@@ -47,7 +47,8 @@ local function explain(index, id)
   local found = redis.call('XRANGE', streams[index], id, id)
   local uid = found[1] and found[1][2][2]
   local here = index .. ':' .. id
-  local j = uid and redis.pcall('HMGET', record(uid), 'status', 'worker', 'token', 'place')
+  local j = uid and redis.pcall('HMGET', record(uid), 'status', 'worker', 'token', 'place', 'task')
+  if j then j[1] = status_in(j[1], j[3], j[5]) end
   if j and j[1] == 'running' and j[2] == worker and is_token(j[3] or '') and place_of(j[4]) then
     if j[4] == here then unknown[#unknown + 1] = { uid, tonumber(j[3]) } end
     return true

@@ -10,11 +10,12 @@
 -- Reply: {verdict, detail}; verdicts: replayed, hurried, duplicate (detail: who holds the key), refused (detail: status),
 --   missing; and `keyed` (detail: the key, as it decides the shard), `moved` (begin anew: `layout` is not the newest, which is the
 --   detail, or the loan is over), `away` (detail: a loan that may be over).
--- include: now, shard, streams, wake, place, layout, holder, keys, total, whole
+-- include: now, shard, status, streams, wake, place, layout, holder, keys, total, whole
 local name = record(uid)
 local wrong = torn(name)
 if wrong then return wrong end
-local j = redis.call('HMGET', name, 'status', 'task', 'key', 'place', 'priority', 'window', 'follows', 'called')
+local j = redis.call('HMGET', name, 'status', 'task', 'key', 'place', 'priority', 'window', 'follows', 'called', 'token')
+j[1] = status_in(j[1], j[9], j[2])
 if not j[1] then return { 'missing', '' } end
 if picked ~= '' and (j[1] ~= 'failed' or j[4] ~= 'dlq:' .. picked) then return { 'refused', j[1] } end
 if j[1] == 'scheduled' and not j[7] then
@@ -34,8 +35,7 @@ if j[2] and j[3] and not j[6] then
   if not number and older then return { 'moved', string.format('%.0f', heard) } end
   local holder = redis.pcall('GET', unique(j[2], j[3]))
   if type(holder) == 'string' and holder ~= uid then
-    local live = redis.pcall('HGET', record(holder), 'status')
-    if LIVE[live] then return { 'duplicate', holder } end
+    if LIVE[status_of(holder)] then return { 'duplicate', holder } end
   end
   if not number then
     local loan = lent_to(j[2], j[3], past)

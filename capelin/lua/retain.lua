@@ -15,7 +15,7 @@ local function purge(entries)
     local uid = fields[1] == 'j' and fields[2]
     redis.call('XDEL', dlq, entry[1])
     purged = purged + 1
-    local j = uid and redis.pcall('HMGET', record(uid), 'status', 'place', 'enqueued', 'waited', 'finished')
+    local j = uid and redis.pcall('HMGET', record(uid), 'status', 'place', 'at', 'waited', 'finished')
     if j and j.err then
       redis.call('UNLINK', record(uid), failures(uid))
     elseif j and j[1] == 'failed' and j[2] == 'dlq:' .. entry[1] then
@@ -32,7 +32,7 @@ local waiting, seen = {}, {}
 local SAMPLE = 20
 local function look_at(name)
   for _, uid in ipairs(redis.call('ZRANGE', parked(name), 0, SAMPLE - 1)) do
-    local j = redis.pcall('HMGET', record(uid), 'digest', 'parked_by')
+    local j = redis.pcall('HMGET', record(uid), 'd', 'parked_by')
     local row = { name, j[1] or '', j[2] or '' }
     local text = table.concat(row, ' ')
     if not j.err and not seen[text] then

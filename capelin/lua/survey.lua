@@ -4,7 +4,7 @@
 -- Reply: {clock, meta, streams, running, {scheduled, followers, next_due, finished, dead}, {owner, epoch, expires}}
 --   meta: the hash, flat. streams: {length, pending, oldest}; oldest: the ms at which the first entry that nobody took was
 --   added. running: {worker, jobs}, a worker once a stream.
--- include: now, shard
+-- include: now, shard, status
 local LOOKED_AT = 20 -- entries whose job left by another door may stand first
 
 local function undelivered_from(stream)
@@ -22,7 +22,7 @@ local function oldest_in(stream)
   for _, entry in ipairs(redis.call('XRANGE', stream, undelivered_from(stream), '+', 'COUNT', LOOKED_AT)) do
     moment = string.match(entry[1], '^(%d+)')
     local uid = entry[2] and entry[2][2]
-    if uid and redis.pcall('HGET', record(uid), 'status') == 'queued' then return moment end
+    if uid and status_of(uid) == 'queued' then return moment end
   end
   return moment
 end

@@ -158,7 +158,7 @@ def ran(second: int, uid: str = "", status: JobStatus = JobStatus.COMPLETED) -> 
         b"task": b"tick",
         b"status": status.value.encode(),
         b"tick": str(second * 1000).encode(),
-        b"enqueued": str(second * 1000 + 100).encode(),
+        b"at": str(second * 1000 + 100).encode(),
         b"worker": b"worker-1-4711-abcdefgh",
     }
     flat = [part for pair in fields.items() for part in pair]

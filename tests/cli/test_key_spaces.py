@@ -52,7 +52,7 @@ async def fill(url: str) -> None:
                 commands += [
                     ("XADD", shard.dlq, entry, "j", uid, "task", "greet", "reason", "failed"),
                     ("HSET", job, "task", "greet", "status", "failed", "place", f"dlq:{entry}"),
-                    ("HSET", job, "enqueued", 1, "finished", 1, "error", error),
+                    ("HSET", job, "at", 1, "finished", 1, "error", error),
                 ]
             await connection.commands(commands)
     finally:
@@ -139,7 +139,7 @@ def torn(shop: Any, do: Do, drain: Callable[[], None], redis_server: RedisServer
         ("ZADD", here.scheduled, "1e15", "lost"),
         ("ZADD", here.scheduled, "+inf", "lost-too"),
         ("ZADD", here.finished, "1e15", "text"),
-        ("HSET", here.job("odd"), "status", "dancing", "enqueued", "yesterday", "error", "{"),
+        ("HSET", here.job("odd"), "status", "dancing", "at", "yesterday", "error", "{"),
         ("ZADD", here.finished, "1e14", "odd"),
         ("HSET", here.job("half"), "status", "failed", "place", "dlq:1-1", "error", "[1]", "finished", "x"),
         ("HSET", here.meta, "parked:ghost", "3", "paused", "not a moment", "stale:4", "many"),

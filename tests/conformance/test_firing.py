@@ -478,7 +478,7 @@ class TestChanges:
         await fires(stage, leader, 10_000)
         assert stage.ticks() == [START + 10_000, START + 20_000]
         args = [
-            stage.redis("HGET", f"capelin:{{default:{job.id.split('.')[1]}}}:job:{job.id}", "args")
+            stage.redis("HGET", f"capelin:{{default:{job.id.split('.')[1]}}}:job:{job.id}", "a")
             for job in stage.jobs()
         ]
         assert args == ["[[1],{}]", "[[2],{}]"]

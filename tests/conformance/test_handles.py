@@ -96,7 +96,9 @@ class TestStatusAndRecord:
         job = await shop.risky.enqueue(1)
         key = shop.client.keys.shard("default", job.shard).job(job.id.rsplit(".", 1)[1])
         torn = (
-            "args",
+            "status",
+            "queued",
+            "a",
             "[[1",
             "token",
             "x",

@@ -12,8 +12,8 @@ from tests.fuzz.words import raw
 from tests.support.resp import Connection, RespError
 
 FIELDS = (
-    *("args", "attempt", "batch", "called", "cancel", "correlation", "crashes", "delay", "digest", "due"),
-    *("enqueued", "expires", "first", "follower", "follows", "headers", "key", "last", "layout"),
+    *("a", "at", "attempt", "batch", "called", "cancel", "correlation", "crashes", "d", "delay", "due"),
+    *("expires", "first", "follower", "follows", "headers", "key", "last", "layout"),
     *("max_crashes", "on_failure", "parent", "place", "priority", "progress", "retention", "retry"),
     *("schedule", "started", "status", "task", "then", "tick", "timeout", "token", "waited", "window"),
     "worker",

@@ -15,7 +15,7 @@ from capelin.timing import parse_cron
 from tests.fuzz.words import Target, text
 
 _FIELDS = (
-    "args",
+    "a",
     "attempt",
     "cancel",
     "correlation",

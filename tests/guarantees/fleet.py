@@ -17,6 +17,7 @@ from tests.guarantees.apps import recording
 from tests.support.census import Census, Standing, take_census
 from tests.support.ledger import Ledger
 from tests.support.processes import ChildProcess, Processes
+from tests.support.records import spelled_out
 from tests.support.resp import texts
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
@@ -230,15 +231,14 @@ class Fleet:
     def statuses(self, jobs: list[Job[Any]]) -> list[str]:
         """The status of each job, from its record."""
         with self.server.connect() as redis:
-            return [
-                str(status)
-                for status in redis.pipeline(*[("HGET", record_key(job), "status") for job in jobs])
-            ]
+            found = map(texts, redis.pipeline(*[("HGETALL", record_key(job)) for job in jobs]))
+        records = [spelled_out(dict(zip(words[::2], words[1::2], strict=True))) for words in found]
+        return [record.get("status", "none") for record in records]
 
     def waited(self, jobs: list[Job[Any]]) -> list[float]:
         """Seconds from the enqueue of each job to its last start, by Redis's clock."""
         with self.server.connect() as redis:
-            rows = redis.pipeline(*[("HMGET", record_key(job), "enqueued", "started") for job in jobs])
+            rows = redis.pipeline(*[("HMGET", record_key(job), "at", "started") for job in jobs])
         return [(int(started) - int(enqueued)) / 1000 for enqueued, started in map(texts, rows)]
 
     async def all_completed(self, jobs: list[Job[Any]], *, timeout: float = 30) -> list["Account"]:

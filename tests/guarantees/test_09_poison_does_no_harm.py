@@ -90,7 +90,7 @@ async def test_arguments_that_are_not_even_json_are_dead_lettered_at_once(
     app: Capelin[None], redis_server: RedisServer, running_worker: RunningWorker, ledger: Ledger
 ) -> None:
     job = await add_of(app).enqueue(1)
-    redis_server.command("HSET", record_of(app, job), "args", "\x80[not json")
+    redis_server.command("HSET", record_of(app, job), "a", "\x80[not json")
     await running_worker(app)
     with pytest.raises(JobFailed, match="InvalidArguments"):
         await job.result(timeout=10)
@@ -181,8 +181,8 @@ def without_a_task(redis: Connection, shard: ShardKeys, uid: str) -> None:
     redis("HDEL", shard.job(uid), "task")
 
 
-def without_a_status(redis: Connection, shard: ShardKeys, uid: str) -> None:
-    redis("HDEL", shard.job(uid), "status")
+def of_a_start_without_a_status(redis: Connection, shard: ShardKeys, uid: str) -> None:
+    redis("HSET", shard.job(uid), "token", "1")
 
 
 def of_an_unknown_status(redis: Connection, shard: ShardKeys, uid: str) -> None:
@@ -221,7 +221,7 @@ TEARS = [
     without_a_record,
     of_a_wrong_type,
     without_a_task,
-    without_a_status,
+    of_a_start_without_a_status,
     of_an_unknown_status,
     with_a_token_that_is_no_number,
     with_attempts_that_are_no_number,
@@ -321,7 +321,7 @@ async def test_an_alien_member_of_a_set_is_set_aside_and_the_others_go_on(
     redis_server.command("DEL", shard.dlq)
 
 
-@pytest.mark.parametrize("field", ["task", "digest", "retry", "parent", "correlation", "batch", "priority"])
+@pytest.mark.parametrize("field", ["task", "d", "retry", "parent", "correlation", "batch", "priority"])
 async def test_a_text_that_is_no_text_costs_no_other_job_its_start(
     app: Capelin[None], redis_server: RedisServer, running_worker: RunningWorker, field: str
 ) -> None:

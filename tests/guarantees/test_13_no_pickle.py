@@ -280,7 +280,7 @@ async def test_a_pickle_that_somebody_put_into_redis_is_never_opened(
     bomb = tmp_path / "bomb"
     text = pickle.dumps(Bomb(bomb))
     jobs: list[Job[Any]] = []
-    for field in ("args", "headers", "retry"):
+    for field in ("a", "headers", "retry"):
         job = await app.tasks["refuse"].enqueue("x")
         redis_server.command("HSET", f"capelin:{{default:0}}:job:{job.id}", field, text)
         jobs.append(job)

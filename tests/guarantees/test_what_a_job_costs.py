@@ -12,6 +12,7 @@ from capelin import Capelin, Tasks
 from capelin.settings import Settings
 from capelin.tasks import AsyncTask
 from tests.support.commands import CommandRecorder
+from tests.support.resp import texts
 from tests.support.servers import RedisServer
 from tests.support.waiting import wait_until
 from tests.support.workers import RunningWorker
@@ -61,6 +62,22 @@ async def test_enqueueing_one_job_is_one_call_with_seven_in_it(redis_server: Red
         "HGET": 100,  # does the owner wait?
         "HINCRBY": 100,  # the count of jobs ever enqueued
     }
+
+
+async def test_a_waiting_job_is_an_entry_and_a_record_of_four_short_fields(redis_server: RedisServer) -> None:
+    async with an_app(redis_server) as app:
+        job = await note.enqueue(12_345)
+        shard = app.keys.shard(job.queue, job.shard)
+        uid = job.id.rpartition(".")[2]
+        words = texts(redis_server.command("HGETALL", shard.job(uid)))
+        record = dict(zip(words[::2], words[1::2], strict=True))
+        assert set(record) == {"task", "at", "d", "a"}
+        assert (record["task"], record["a"]) == ("note", "[[12345],{}]")
+        assert len(record["at"]) == 13  # a number of 8 bytes to Redis
+        # Redis adds two bytes to each of these, and seven to all: one more than 64, and it would take 80.
+        assert 7 + sum(2 + (8 if word.isdigit() else len(word)) for word in words) <= 64
+        assert redis_server.command("XLEN", shard.streams[3]) == 1
+        assert len(texts(redis_server.command("KEYS", f"{shard.base}:*"))) == 3  # and the shard's own `meta`
 
 
 async def test_enqueueing_many_is_a_call_for_each_500_with_three_in_it_for_each_job(

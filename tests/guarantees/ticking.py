@@ -158,7 +158,7 @@ class Candidates:
         """How long after its tick each job was enqueued, ms."""
         with self.server.connect() as redis:
             keys = texts(redis("KEYS", "capelin:*:job:*"))
-            rows = redis.pipeline(*[("HMGET", key, "schedule", "tick", "enqueued") for key in keys])
+            rows = redis.pipeline(*[("HMGET", key, "schedule", "tick", "at") for key in keys])
         found = [texts(row) for row in rows if isinstance(row, list) and None not in row]
         return [int(enqueued) - int(tick) for name, tick, enqueued in found if name == schedule]
 

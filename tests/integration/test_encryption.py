@@ -184,7 +184,7 @@ async def test_arguments_that_were_moved_to_another_task_go_to_the_dead_letters(
         keys = [
             shop.app.keys.shard(job.queue, job.shard).job(job.id.rpartition(".")[2]) for job in (good, moved)
         ]
-        await connection.command("HSET", keys[1], "args", await connection.command("HGET", keys[0], "args"))
+        await connection.command("HSET", keys[1], "a", await connection.command("HGET", keys[0], "a"))
         await connection.close()
         await running_worker(shop.app)
         for job in (good, moved):

@@ -177,7 +177,7 @@ OUTCOMES: tuple[Mutant, ...] = (
     mutant(
         "replay does not ask who has the key",
         "7: replay reports the duplicate",
-        lua("replay", "    if LIVE[live] then return { 'duplicate', holder } end\n"),
+        lua("replay", "    if LIVE[status_of(holder)] then return { 'duplicate', holder } end\n"),
         aimed=("scripts/test_clients",),
     ),
     mutant(

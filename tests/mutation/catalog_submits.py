@@ -10,6 +10,24 @@ SUBMITS: tuple[Mutant, ...] = (
         aimed=("scripts/test_enqueue",),
     ),
     mutant(
+        "whatever says no status waits",
+        "9: a start that does not say where it is is set aside",
+        lua("includes/start", "j[1] or (j[4] and not j[3] and 'queued')", "j[1] or (j[4] and 'queued')"),
+        aimed=("scripts/test_torn",),
+    ),
+    mutant(
+        "what runs and does not say so counts as waiting",
+        "9: a start that does not say where it is is set aside",
+        lua("includes/status", "(task and not token and 'queued')", "(task and 'queued')"),
+        aimed=("scripts/test_torn",),
+    ),
+    mutant(
+        "a job that waits since it was enqueued holds no key",
+        "7: one live job a key",
+        lua("includes/holder", "  local status = status_in(j[1], j[2], j[3])\n", "  local status = j[1]\n"),
+        aimed=("scripts/test_dedupe",),
+    ),
+    mutant(
         "dedupe looks away",
         "7: one live job a key",
         lua(
@@ -77,7 +95,7 @@ SUBMITS: tuple[Mutant, ...] = (
         "a job that left its stream by another door is no lost one",
         lua(
             "includes/replace",
-            "    if j[1] == 'queued' then stale(index) end\n    put('status', 'queued')",
+            "    if status == 'queued' then stale(index) end\n    put('status', 'queued')",
             "    put('status', 'queued')",
         ),
         aimed=("scripts/test_dedupe",),

@@ -23,6 +23,7 @@ from capelin.lua import (
 )
 from tests.scripts.looking import Look, look, pairs
 from tests.scripts.servers import Server
+from tests.support.records import spelled_out
 
 RESEND_WINDOW = 120_001
 RETENTION = 600_000
@@ -49,7 +50,7 @@ class Shard:
 
     def record(self, uid: str) -> dict[str, str]:
         """One job's record, empty when there is none."""
-        return pairs(self.server.command("HGETALL", self.keys.job(uid)))
+        return spelled_out(pairs(self.server.command("HGETALL", self.keys.job(uid))))
 
     def status(self, uid: str) -> str | None:
         return self.record(uid).get("status")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from capelin.keys import ShardKeys
 from capelin.priority import STREAMS
 from tests.scripts.servers import Server
+from tests.support.records import spelled_out
 from tests.support.resp import Reply, texts
 
 
@@ -110,7 +111,7 @@ def _note(found: Look, shard: ShardKeys, name: str, reply: Reply) -> None:
             if set(record) == {"alias"}:
                 found.aliases[uid] = record["alias"]
             else:
-                found.records[uid] = record
+                found.records[uid] = spelled_out(record)
         case "failures" if isinstance(reply, list):
             found.failures[uid] = texts(reply)
         case "scheduled" | "finished" | "stakes":

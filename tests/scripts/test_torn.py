@@ -22,6 +22,7 @@ def lose_task(shard: Shard, uid: str) -> None:
 
 def lose_status(shard: Shard, uid: str) -> None:
     shard.server.command("HDEL", shard.keys.job(uid), "status")
+    shard.server.command("HSET", shard.keys.job(uid), "token", "1")  # one that never started need not say it
 
 
 def strange_status(shard: Shard, uid: str) -> None:
@@ -33,7 +34,7 @@ def strange_number(shard: Shard, uid: str) -> None:
 
 
 def strange_time(shard: Shard, uid: str) -> None:
-    shard.server.command("HSET", shard.keys.job(uid), "enqueued", "1e300")
+    shard.server.command("HSET", shard.keys.job(uid), "at", "1e300")
 
 
 def strange_tick(shard: Shard, uid: str) -> None:
@@ -262,6 +263,14 @@ def test_a_record_that_cannot_be_true_of_what_runs_is_set_aside_by_a_renewal(
     assert renewed.torn == ["torn"]
     assert renewed.pending == 1
     assert dead(shard) == [("torn", "torn")]
+    assert shard.status("torn") == "failed"
+
+
+def test_a_record_that_does_not_say_that_its_job_runs_is_set_aside_by_a_renewal(shard: Shard) -> None:
+    shard.enqueue("torn", "whole")
+    shard.take()
+    shard.server.command("HDEL", shard.keys.job("torn"), "status")
+    assert shard.renew("w1", [RunningRow("whole", 1)]).torn == ["torn"]
     assert shard.status("torn") == "failed"
 
 
@@ -547,7 +556,7 @@ def test_a_follower_whose_first_cannot_be_read_can_be_cancelled(shard: Shard) ->
     assert shard.look().scheduled == {}
 
 
-@pytest.mark.parametrize("field", ["attempt", "crashes", "token", "args"])
+@pytest.mark.parametrize("field", ["attempt", "crashes", "token", "a"])
 def test_who_is_told_of_a_torn_job_can_read_what_it_is_told(shard: Shard, field: str) -> None:
     shard.enqueue(NewJob("torn", "a", args="[[1],{}]", extra='{"on_failure": "[\\"b\\",\\"\\",\\"\\"]"}'))
     shard.server.command("HSET", shard.keys.job("torn"), "attempt", "many", field, "[[")
@@ -555,7 +564,7 @@ def test_who_is_told_of_a_torn_job_can_read_what_it_is_told(shard: Shard, field:
     [told] = shard.take().jobs
     [[failed], _] = json.loads(told.args)
     assert failed["job_id"].endswith(".torn")
-    assert failed["args"] == ([[], {}] if field == "args" else [[1], {}])
+    assert failed["args"] == ([[], {}] if field == "a" else [[1], {}])
     assert (failed["attempt"], failed["crashes"]) == (0, 0)
 
 
@@ -564,7 +573,7 @@ def test_who_is_told_of_a_poison_job_can_read_what_it_is_told_though_its_argumen
 ) -> None:
     shard.enqueue(NewJob("torn", "a", args="[[1],{}]", extra='{"on_failure": "[\\"b\\",\\"\\",\\"\\"]"}'))
     shard.take("gone")
-    shard.server.command("HSET", shard.keys.job("torn"), "args", "[[", "headers", "{{")
+    shard.server.command("HSET", shard.keys.job("torn"), "a", "[[", "headers", "{{")
     shard.advance(TTL)
     assert shard.reap(max_crashes=1).buried == ["torn"]
     [told] = shard.take().jobs

@@ -253,7 +253,7 @@ def test_a_thief_that_made_more_ready_than_it_took_wakes_the_owner(
     shard.server.command(
         "HSET", shard.keys.job("old"), "task", "a", "status", "queued", "priority", "critical"
     )
-    shard.server.command("HSET", shard.keys.job("old"), "enqueued", shard.now)
+    shard.server.command("HSET", shard.keys.job("old"), "at", shard.now)
     shard.advance(150)
     assert [job.uid for job in shard.take("thief", count, older_than=100).jobs] == ["old", "due"][:count]
     assert tokens(shard) == woken

@@ -138,7 +138,6 @@ _SHARED = (
     "finish believes anybody",
     "a token is used twice",
     "take promotes without removing",
-    "a sent again enqueue is not recognised",
     "dedupe looks away",
     "finish keeps no account of ends",
     "reap forgets",
@@ -148,6 +147,15 @@ _SHARED = (
 BREAKS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     **{name: partial(mutated, name) for name in _SHARED},
     "nobody writes stakes": partial(changed, *MUTANTS["take writes no stake"].edits, _STAKES_OF_RENEWALS),
+    # Its record says where the job is, so that a second entry alone would do no harm.
+    "what is enqueued again is written anew": partial(
+        changed,
+        lua(
+            "enqueue",
+            "  if known[1] then return 'again', uid end\n",
+            "  if known[1] then redis.call('DEL', record(uid)) end\n",
+        ),
+    ),
     "reap counts every end of a stake as a crash": rash,
     "what Redis forgot runs for ever": unmoved_by_forgetting,
     "ticks are forgotten": forgetful_of_ticks,

@@ -72,7 +72,7 @@ CRAFTED: dict[str, Scenario] = {
         _event(8.2, "kill", "w2", silent=False, again=9.0),
         until=13.0,
     ),
-    "a sent again enqueue is not recognised": _scenario(_TWO, _submit(0.5, 9), *_REPLIES_LOST),
+    "what is enqueued again is written anew": _scenario(_TWO, _submit(0.5, 9), *_REPLIES_LOST),
     "dedupe looks away": _scenario(
         _TWO, *(_submit(n, n, dedupe_key="red", on_duplicate="keep", args={"seconds": 4.0}) for n in (1, 2))
     ),

@@ -30,7 +30,8 @@ class Observer:
             return
         job = match["job"].decode()
         written = dict(zip(words[1::2], words[2::2], strict=False))
-        if (status := written.get(b"status")) is not None:
+        new = b"task" in written and b"request" not in written  # nor does it replace another
+        if (status := written.get(b"status", b"queued" if new else None)) is not None:
             self._moves(session, job, status, written)
         if b"last" in written:
             self._is_recorded(session, job, words[0], written)

@@ -10,6 +10,7 @@ from tests.simulation.patches import EPOCH
 from tests.simulation.server import SimRedis
 from tests.simulation.servers import Servers
 from tests.simulation.world import World
+from tests.support.records import spelled_out
 
 JOB = re.compile(rb".+:\{[^}]+\}:job:(?P<job>.+)")
 LIVE = ("scheduled", "queued", "running", "parked")
@@ -43,7 +44,7 @@ def all_records(servers: Servers) -> dict[str, dict[str, str]]:
         for key in master.all_keys():
             match = JOB.fullmatch(key)
             if match is not None:
-                fields = master.hash_at(key)
+                fields = spelled_out(master.hash_at(key))
                 if "status" in fields:
                     found[match["job"].decode()] = fields
     return found

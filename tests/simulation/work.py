@@ -20,7 +20,7 @@ from tests.simulation.scenario import Event
 from tests.simulation.world import Pod, World
 
 _A_BATCH_OF_REPLAYS = 3
-_RUBBISH = (("attempt", "many"), ("args", "[["), ("token", "?"), ("crashes", "-"), ("status", "lost"))
+_RUBBISH = (("attempt", "many"), ("a", "[["), ("token", "?"), ("crashes", "-"), ("status", "lost"))
 
 
 class Work:

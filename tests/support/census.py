@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from tests.support.commands import CommandRecorder
 from tests.support.leaks import Asked
+from tests.support.records import spelled_out
 from tests.support.resp import Reply, texts
 from tests.support.servers import RedisServer
 
@@ -133,7 +134,7 @@ def census_of(redis: Asked) -> Census:
         kind, rest = match["kind"], match["rest"] or ""
         place = f"{match['queue']}.{match['shard']}."
         if kind == "job" and redis("TYPE", key) == "hash":
-            fields = _pairs(redis("HGETALL", key))
+            fields = spelled_out(_pairs(redis("HGETALL", key)))
             if "status" in fields:
                 records[rest] = fields
         elif kind == "meta" and redis("TYPE", key) == "hash":

@@ -30,6 +30,7 @@ from capelin.timing import Every, Timing
 from tests.support.cluster import AnyServer
 from tests.support.held_clock import AnyConnection, HeldClock
 from tests.support.memory import SCHEME, MemoryConnection
+from tests.support.records import spelled_out
 from tests.support.resp import texts
 
 START = 1_900_000_000_000
@@ -271,7 +272,7 @@ class Stage:
         found: list[Fired] = []
         for key in texts(self.redis("KEYS", "capelin:*:job:*")):
             words = texts(self.redis("HGETALL", key))
-            record = dict(zip(words[::2], words[1::2], strict=True))
+            record = spelled_out(dict(zip(words[::2], words[1::2], strict=True)))
             if "tick" in record:
                 found.append(
                     Fired(

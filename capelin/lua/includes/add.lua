@@ -18,21 +18,21 @@ end
 local function add(uid, task, digest, args, priority, due, extra)
   local fields
   if digest ~= '' and args ~= '' then -- as most have; a table that is made at once costs less than one that grows
-    fields = { 'task', task, 'status', 'queued', 'enqueued', stamp, 'digest', digest, 'args', args }
+    fields = { 'task', task, 'at', stamp, 'd', digest, 'a', args }
   else
-    fields = { 'task', task, 'status', 'queued', 'enqueued', stamp }
-    if digest ~= '' then put(fields, 'digest', digest) end
-    if args ~= '' then put(fields, 'args', args) end
+    fields = { 'task', task, 'at', stamp }
+    if digest ~= '' then put(fields, 'd', digest) end
+    if args ~= '' then put(fields, 'a', args) end
   end
   if priority ~= '' and priority ~= 'normal' then put(fields, 'priority', priority) end
   local at = due ~= '' and moment(due)
   if extra then put_extra(fields, extra, at or now) end
   if extra and extra.follows then
-    fields[4] = 'scheduled'
+    put(fields, 'status', 'scheduled')
     if due ~= '' then put(fields, 'delay', due) end
     redis.call('ZADD', scheduled, '+inf', uid)
   elseif at and at > now then
-    fields[4] = 'scheduled'
+    put(fields, 'status', 'scheduled')
     put(fields, 'due', at)
     schedule(uid, at)
   else

@@ -1,7 +1,7 @@
 -- include: free, tell, kin, total
 -- bury: a job ends in the DLQ. `on_failure` is told by a job added here, in the same script, under an id made from the
 -- parent's id and token, so that no crash can lose or double it. The job has its place before anything that can fail.
-local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'args', 'attempt', 'crashes', 'token', 'layout',
+local DYING = { 'task', 'key', 'window', 'follower', 'waited', 'on_failure', 'a', 'attempt', 'crashes', 'token', 'layout',
   'headers' }
 -- What a job is told of another must be JSON, whatever stands in the record of a torn one. What a task was started with is.
 local function number(text) return tonumber(text or 0) or 0 end

@@ -1,7 +1,7 @@
 -- include: free, keep, tell, total
 -- cancel: a job that does not run (any more) ends cancelled. Its place in a stream or set is the caller's to clear. It is kept
 -- before its key and its follower are freed: whatever those look like, the job has its new place.
-local ENDING = { 'task', 'key', 'window', 'follower', 'waited', 'retention', 'enqueued', 'follows', 'layout' }
+local ENDING = { 'task', 'key', 'window', 'follower', 'waited', 'retention', 'at', 'follows', 'layout' }
 local function end_cancelled(uid, reason)
   local name = record(uid)
   local j = redis.call('HMGET', name, unpack(ENDING))

@@ -1,4 +1,4 @@
--- include: shard
+-- include: status
 -- holder: who holds a dedupe key.
 local LIVE = { scheduled = true, queued = true, running = true, parked = true }
 -- The job that holds it: its uid, status, token and follower. Nil when the key is free, or holds an ended job, or one that
@@ -6,11 +6,12 @@ local LIVE = { scheduled = true, queued = true, running = true, parked = true }
 local function holder_of(name)
   local uid = redis.pcall('GET', name)
   if type(uid) ~= 'string' then return nil end
-  local j = redis.pcall('HMGET', record(uid), 'status', 'token', 'follower')
-  if LIVE[j[1]] then
-    local follower = j[3]
+  local j = redis.pcall('HMGET', record(uid), 'status', 'token', 'task', 'follower')
+  local status = status_in(j[1], j[2], j[3])
+  if LIVE[status] then
+    local follower = j[4]
     if follower and redis.pcall('HGET', record(follower), 'follows') ~= uid then follower = nil end
-    return uid, j[1], tonumber(j[2]) or 0, follower
+    return uid, status, tonumber(j[2]) or 0, follower
   end
   if redis.call('PTTL', name) > 0 then return uid, 'ended', 0, nil end
   return nil
@@ -32,7 +33,7 @@ local function call_in(past)
     local id, number = string.match(loan, '^(.+)#(%d+)$')
     if id and string.sub(id, 1, #place_prefix) == place_prefix then
       local name = record(string.sub(id, #place_prefix + 1))
-      local j = redis.pcall('HMGET', name, 'status', 'called')
+      local j = redis.pcall('HMGET', name, 'task', 'called')
       if j[1] and (tonumber(j[2]) or 0) < tonumber(number) then redis.call('HSET', name, 'called', number) end
     end
   end

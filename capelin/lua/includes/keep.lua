@@ -1,6 +1,6 @@
 -- include: now, shard
 -- keep: a record stays for as long as somebody may ask.
-local HEAVY = { 'args', 'headers', 'then', 'on_failure', 'timeout', 'retry', 'progress', 'digest', 'priority', 'place', 'due' }
+local HEAVY = { 'a', 'headers', 'then', 'on_failure', 'timeout', 'retry', 'progress', 'd', 'priority', 'place', 'due' }
 -- The moment before which a record must be found by a re-sent enqueue, and by whoever waits for the end.
 local function needed_until(enqueued, waited, ended)
   local until_ = (tonumber(enqueued) or 0) + tonumber(resend_window)

@@ -1,6 +1,6 @@
 -- include: now, streams, place, parking
 -- replace: a request that takes the place of another.
-local OPTIONAL = { 'args', 'priority', 'expires', 'timeout', 'retry', 'retention', 'headers', 'then', 'on_failure', 'digest',
+local OPTIONAL = { 'a', 'priority', 'expires', 'timeout', 'retry', 'retention', 'headers', 'then', 'on_failure', 'd',
   'due', 'error', 'parked_by', 'attempt', 'crashes', 'window', 'parent', 'correlation', 'batch', 'delay', 'first',
   'max_crashes' }
 
@@ -15,22 +15,23 @@ end
 local function replace(target, uid, task, digest, args, priority, due, extra)
   local name = record(target)
   local j = redis.call('HMGET', name, 'status', 'priority', 'place', 'follows')
+  local status = j[1] or 'queued'
   local index, wanted = stream_of(j[2], j[3]), stream_of(priority)
   local at = moment(due)
   local later = at and at > now
-  if j[1] == 'parked' then
+  if status == 'parked' then
     leave_parked(task, target)
-  elseif j[1] == 'scheduled' then
+  elseif status == 'scheduled' then
     redis.call('ZREM', scheduled, target)
   end
   redis.call('HDEL', name, unpack(OPTIONAL))
-  local fields = { 'task', task, 'enqueued', now, 'request', uid }
+  local fields = { 'task', task, 'at', now, 'request', uid }
   local function put(field, value)
     fields[#fields + 1] = field
     fields[#fields + 1] = value
   end
-  if digest ~= '' then put('digest', digest) end
-  if args ~= '' then put('args', args) end
+  if digest ~= '' then put('d', digest) end
+  if args ~= '' then put('a', args) end
   if priority ~= '' and priority ~= 'normal' then put('priority', priority) end
   for field, value in pairs(extra) do
     if field == 'expires_in' then
@@ -43,12 +44,12 @@ local function replace(target, uid, task, digest, args, priority, due, extra)
     if due ~= '' then put('delay', due) end
     redis.call('ZADD', scheduled, '+inf', target)
   elseif later then
-    if j[1] == 'queued' then stale(index) end
+    if status == 'queued' then stale(index) end
     put('status', 'scheduled')
     put('due', at)
     schedule(target, at)
-  elseif j[1] ~= 'queued' or index ~= wanted then
-    if j[1] == 'queued' then stale(index) end
+  elseif status ~= 'queued' or index ~= wanted then
+    if status == 'queued' then stale(index) end
     put('status', 'queued')
     put('place', '')
     enter(target, wanted)

@@ -1,7 +1,7 @@
 -- include: now, stamp, shard
 -- start: a job begins to run. One list of fields for every script that hands jobs to a worker, in the order of `Delivery`: first those
 -- that most records have, so that a reply ends early. The rest is read of those records alone that have more fields than these.
-local USUAL = { 'status', 'place', 'token', 'task', 'digest', 'args', 'enqueued', 'priority', 'expires' }
+local USUAL = { 'status', 'place', 'token', 'task', 'd', 'a', 'at', 'priority', 'expires' }
 local FURTHER = { 'attempt', 'crashes', 'timeout', 'retry', 'headers', 'parent', 'cancel', 'first', 'correlation', 'batch',
   'schedule', 'tick', 'due' }
 -- The record, or nil when the key is no record at all.
@@ -17,6 +17,7 @@ local function read_job(uid)
     local further = redis.call('HMGET', name, unpack(FURTHER))
     for f = 1, #FURTHER do j[#USUAL + f] = further[f] end
   end
+  j[1] = j[1] or (j[4] and not j[3] and 'queued') -- as in `status`
   return j
 end
 -- What a worker is handed of it.

@@ -1,4 +1,4 @@
--- include: shard, streams, aside
+-- include: shard, status, streams, aside
 -- strangers: only `unpark` writes to `unparked`, and delivers in the same script. What nobody was handed there is none of its
 -- entries, and would be handed out in the place of one. They are set aside; what they say of a job that has a place is not heard.
 local MOST_STRANGERS = 100
@@ -12,7 +12,7 @@ local function set_strangers_aside()
   end
   for _, entry in ipairs(redis.call('XRANGE', stream, from, '+', 'COUNT', MOST_STRANGERS)) do
     local uid = entry[2][1] == 'j' and entry[2][2] or nil
-    if not uid or type(redis.pcall('HGET', record(uid), 'status')) ~= 'string' then set_aside(uid or '?') end
+    if not uid or not status_of(uid) then set_aside(uid or '?') end
     redis.call('XDEL', stream, entry[1])
     torn[#torn + 1] = uid or entry[1]
   end

@@ -2,7 +2,7 @@
 -- trim: removes records whose time is over, and the oldest beyond `most`, at most `limit` of each: O(batch), never O(backlog).
 -- Within the resend window a record is cut to a stub, so that a re-sent enqueue or finish still recognises it.
 local function shorten(uid, latest)
-  local r = redis.pcall('HMGET', record(uid), 'enqueued', 'waited', 'finished')
+  local r = redis.pcall('HMGET', record(uid), 'at', 'waited', 'finished')
   if r.err then r = {} end -- no record at all: it goes
   cut(uid, math.min(needed_until(r[1], r[2], tonumber(r[3]) or 0), latest), r[2])
 end

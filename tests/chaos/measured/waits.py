@@ -130,5 +130,5 @@ def _all_done(server: RedisServer, jobs: list[Job[Any]]) -> bool:
 
 def _waited(server: RedisServer, jobs: list[Job[Any]]) -> list[float]:
     with server.connect() as redis:
-        rows = redis.pipeline(*[("HMGET", _record(job), "enqueued", "started") for job in jobs])
+        rows = redis.pipeline(*[("HMGET", _record(job), "at", "started") for job in jobs])
     return [(int(started) - int(enqueued)) / 1000 for enqueued, started in map(texts, rows)]
