@@ -6,7 +6,7 @@ A missed bound is told, and fails nothing: a busy machine is no bug.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.figures import Figure, Unit
+from benchmarks.figures import Figure
 from benchmarks.outcome import Medians, divide
 
 _RECORD_KEEPERS = ("arq", "SAQ", "streaQ", "docket", "BullMQ", "dramatiq", "RQ")
@@ -20,7 +20,7 @@ class Bound:
 
     Attributes:
         text: The bound in words.
-        ratio: Takes medians by system and units; None when what it compares was not measured.
+        ratio: Takes medians by system; None when what it compares was not measured.
         limit: The bound itself.
         at_least: Whether the ratio must reach the limit, or stay within it.
     """
@@ -62,18 +62,6 @@ def _over_own(above: Figure, below: Figure) -> Callable[[Medians], float | None]
     return lambda medians: divide(medians.of("capelin", above), medians.of("capelin", below))
 
 
-def _in_round_trips(figure: Figure, unit: Unit) -> Callable[[Medians], float | None]:
-    return lambda medians: medians.in_round_trips("capelin", figure, unit)
-
-
-def _waiting(medians: Medians) -> float | None:
-    result = medians.of("capelin", Figure.RESULT_P50)
-    start = medians.of("capelin", Figure.LATENCY_P50)
-    if result is None or start is None:
-        return None
-    return divide(result - start, medians.units.get(Unit.RAW_PACED))
-
-
 def _scripts(medians: Medians) -> float | None:
     return medians.ratio("capelin", Figure.SCRIPTS, "bare loop")
 
@@ -96,20 +84,16 @@ BOUNDS = (
     _at_least("drain: capelin / bare loop", 0.6, _over(Figure.DRAIN, "bare loop")),
     _at_least("drain: two workers / one", 1.6, _over_own(Figure.DRAIN_TWO, Figure.DRAIN)),
     _at_least("enqueue many: capelin / fastest peer", 2.5, _over_best(Figure.ENQUEUE_MANY)),
-    _at_least("enqueue one: capelin / bare script", 0.85, _over(Figure.ENQUEUE_ONE, "bare loop")),
+    _at_least("enqueue one: capelin / bare script, in turns", 0.85, _own(Figure.ENQUEUE_SHARE)),
     _at_least(
         "enqueue one: capelin / fastest asyncio peer", 1, _over_best(Figure.ENQUEUE_ONE, _ASYNCIO_PEERS)
     ),
     _at_most(
         "median idle latency in bare round trips (redis-py PING, paced)",
         2.5,
-        _in_round_trips(Figure.LATENCY_P50, Unit.RAW_PACED),
+        _own(Figure.LATENCY_TRIPS_P50),
     ),
-    _at_most(
-        "p99 of idle latency in p99s of bare round trips",
-        3,
-        _in_round_trips(Figure.LATENCY_P99, Unit.RAW_PACED_P99),
-    ),
+    _at_most("p99 of idle latency in p99s of bare round trips", 3, _own(Figure.LATENCY_TRIPS_P99)),
     _at_most("median idle latency: capelin / best peer", 1, _over_best(Figure.LATENCY_P50)),
     _at_most("p99 of idle latency: capelin / best peer", 1, _over_best(Figure.LATENCY_P99)),
     _at_most("p99 at 70 % load: capelin / best peer", 1, _over_best(Figure.LOAD_P99)),
@@ -120,7 +104,7 @@ BOUNDS = (
             medians.of("capelin", Figure.LOAD_FIXED_P99), medians.best_peer(Figure.LOAD_P99)
         ),
     ),
-    _at_most("result after the start, in bare round trips", 2, _waiting),
+    _at_most("result after the start, in bare round trips", 2, _own(Figure.RESULT_TRIPS)),
     _at_most("time in scripts a job: capelin / bare loop", 2, _scripts),
     _at_least(
         "drain: backlog of 1 million / 1 thousand", 0.9, _over_own(Figure.BACKLOG_1M, Figure.BACKLOG_1K)

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -98,3 +100,18 @@ class Child:
             os.killpg(process.pid, signal.SIGKILL)
         if process.stdout is not None:
             process.stdout.close()
+
+
+@contextmanager
+def connected(python: Path, module: str, url: str, **settings: Any) -> Generator[Child]:
+    """Give a process that is connected to Redis, and end it.
+
+    Args:
+        python: The interpreter.
+        module: What it runs.
+        url: Where Redis is.
+        settings: The system's own.
+    """
+    with Child(python, module) as child:
+        child.ask("open", url=url, settings=settings)
+        yield child

@@ -47,6 +47,9 @@ class Figure(Enum):
     """Everything that is measured of a system. Times: seconds; sizes: bytes; rates: jobs a second."""
 
     ENQUEUE_ONE = _rate("enqueue one/s")
+    ENQUEUE_SHARE = Meaning(
+        title="enqueue one, % of bare loop's rate", form="{:.1f}", more_is_better=True, scale=100
+    )
     ENQUEUE_MANY = _rate("enqueue many/s")
     ENQUEUE_SPREAD = _rate("100 callers/s")
     DRAIN = _rate("drain/s")
@@ -64,6 +67,9 @@ class Figure(Enum):
     LOAD_FIXED_P99 = _milliseconds("p99 at 2,000/s")
     RESULT_P50 = _milliseconds("result p50")
     RESULT_P99 = _milliseconds("result p99")
+    LATENCY_TRIPS_P50 = _cost("idle p50, bare round trips", "{:.2f}")
+    LATENCY_TRIPS_P99 = _cost("idle p99, p99s of them", "{:.2f}")
+    RESULT_TRIPS = _cost("result after start, round trips", "{:.2f}")
     CARRY_100B_ENQUEUE = _rate("100 B enqueue/s")
     CARRY_100B_DRAIN = _rate("100 B drain/s")
     CARRY_10K_ENQUEUE = _rate("10 KiB enqueue/s")
@@ -93,6 +99,9 @@ class Figure(Enum):
 
 TABLES: tuple[tuple[str, tuple[Figure, ...]], ...] = (
     ("throughput", (Figure.ENQUEUE_ONE, Figure.ENQUEUE_MANY, Figure.ENQUEUE_SPREAD, Figure.DRAIN)),
+    ("beside its limits", (
+        Figure.ENQUEUE_SHARE, Figure.LATENCY_TRIPS_P50, Figure.LATENCY_TRIPS_P99, Figure.RESULT_TRIPS,
+    )),
     ("work", (Figure.DRAIN_TWO, Figure.CORES_TWO, Figure.REDIS_TWO, Figure.NAPS, Figure.SPINS)),
     ("latency", (Figure.LATENCY_P50, Figure.LATENCY_P99, Figure.RESULT_P50, Figure.RESULT_P99)),
     ("latency at 70 % load", (
@@ -113,7 +122,11 @@ TABLES: tuple[tuple[str, tuple[Figure, ...]], ...] = (
 
 
 class Unit(Enum):
-    """Bare round trips, in seconds: what latencies are multiples of."""
+    """Bare round trips, in seconds: what latencies are multiples of.
+
+    The raw ones, which bounds are about, are measured between capelin's idle jobs; the others when a round
+    begins.
+    """
 
     RAW_PACED = "redis-py PING, paced"
     RAW_PACED_P99 = "its p99"

@@ -38,12 +38,10 @@ class Medians:
 
     Attributes:
         systems: Figures by the system's name.
-        units: Bare round trips.
         peers: The names of those that are compared with.
     """
 
     systems: Mapping[str, Mapping[Figure, float]]
-    units: Mapping[Unit, float]
     peers: tuple[str, ...] = ()
 
     def of(self, system: str, figure: Figure) -> float | None:
@@ -70,10 +68,6 @@ class Medians:
             return None
         return max(values) if figure.value.more_is_better else min(values)
 
-    def in_round_trips(self, system: str, figure: Figure, unit: Unit) -> float | None:
-        """Return a time of a system in bare round trips."""
-        return divide(self.of(system, figure), self.units.get(unit))
-
 
 def divide(above: float | None, below: float | None) -> float | None:
     """Return the quotient of what was measured, or None."""
@@ -99,6 +93,10 @@ class Outcome:
         """Add a round's figure."""
         self.figures.setdefault(system, {}).setdefault(figure, []).append(value)
 
+    def note_unit(self, unit: Unit, value: float) -> None:
+        """Add a round's bare round trip."""
+        self.units.setdefault(unit, []).append(value)
+
     def account(self, system: str) -> Accounts:
         """Return a system's accounts."""
         return self.accounts.setdefault(system, Accounts())
@@ -113,6 +111,13 @@ class Outcome:
         sample = self.sample(system, figure)
         return sample.median if sample else None
 
+    def in_round_trips(self, system: str, figure: Figure, unit: Unit) -> float | None:
+        """Return the median of a time in bare round trips of the same round, or None."""
+        times = self.figures.get(system, {}).get(figure, [])
+        trips = self.units.get(unit, [])
+        quotients = [time / trip for time, trip in zip(times, trips, strict=False)]
+        return Sample(values=tuple(quotients)).median if quotients else None
+
     def medians(self, peers: tuple[str, ...] = ()) -> Medians:
         """Return what bounds are judged by."""
         return Medians(
@@ -120,6 +125,5 @@ class Outcome:
                 system: {figure: Sample(values=tuple(values)).median for figure, values in figures.items()}
                 for system, figures in self.figures.items()
             },
-            units={unit: Sample(values=tuple(values)).median for unit, values in self.units.items()},
             peers=peers,
         )

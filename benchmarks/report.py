@@ -102,8 +102,8 @@ def _round_trips(outcome: Outcome) -> Table:
         spread = f" ({one.low * 1e6:.0f} - {one.high * 1e6:.0f})" if len(values) > 1 else ""
         cells = [unit.value, f"{one.median * 1e6:.0f}{spread}"]
         for figure in (Figure.LATENCY_P50, Figure.LATENCY_P99):
-            median = outcome.median(_SUBJECT, figure)
-            cells.append("-" if median is None else f"{median / one.median:.1f} x")
+            trips = outcome.in_round_trips(_SUBJECT, figure, unit)
+            cells.append("-" if trips is None else f"{trips:.1f} x")
         table.add_row(*cells)
     return table
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.catalog import ROUND_TRIP_MODULE, Role
-from benchmarks.child import Child, ChildFailed
+from benchmarks.child import ChildFailed, connected
 from benchmarks.figures import Unit, percentile
 from benchmarks.outcome import Outcome
 from benchmarks.scenarios.latency import GAP
@@ -34,6 +34,11 @@ class Plan:
     scale: Scale
     rounds: int
 
+    @property
+    def limit(self) -> Measured | None:
+        """The bare loop, or None when it is not measured."""
+        return next((each for each in self.systems if each.system.role is Role.LIMIT), None)
+
     def of_round(self, number: int) -> list[Scenario]:
         """Return the scenarios of a round; the first is number 0."""
         return [each for each in self.scenarios if number == 0 or each.every_round or self.scale.full]
@@ -60,7 +65,13 @@ def run(server: Server, plan: Plan, *, home: Path, say: Say) -> Outcome:
             for measured in plan.systems:
                 if scenario.concerns(measured.system.role, full=plan.scale.full):
                     say(f"{where}: {scenario.name}: {measured.system.name}")
-                    turn = Turn(server=server, measured=measured, outcome=outcome, scale=plan.scale)
+                    turn = Turn(
+                        server=server,
+                        measured=measured,
+                        outcome=outcome,
+                        scale=plan.scale,
+                        limit=plan.limit,
+                    )
                     _take(turn, scenario)
     return outcome
 
@@ -76,17 +87,14 @@ def _take(turn: Turn, scenario: Scenario) -> None:
 
 
 def _round_trips(server: Server, home: Path, outcome: Outcome, paced: int) -> None:
+    """Measure those that stand beside the unit of the bounds; that is the latency scenario's."""
     server.empty()
-    with Child(home, ROUND_TRIP_MODULE) as child:
-        child.ask("open", url=server.url, settings={})
+    with connected(home, ROUND_TRIP_MODULE, server.url) as child:
         for unit, what, count, gap in (
-            (Unit.RAW_PACED, "redis-py", paced, GAP),
             (Unit.PING_PACED, "ping", paced, GAP),
             (Unit.EVALSHA_PACED, "evalsha", paced, GAP),
             (Unit.PING_HOT, "ping", _HOT, None),
             (Unit.EVALSHA_HOT, "evalsha", _HOT, None),
         ):
             seconds = child.ask("measure", what=what, count=count, gap=gap)["seconds"]
-            outcome.units.setdefault(unit, []).append(percentile(seconds, 0.5))
-            if unit is Unit.RAW_PACED:
-                outcome.units.setdefault(Unit.RAW_PACED_P99, []).append(percentile(seconds, 0.99))
+            outcome.note_unit(unit, percentile(seconds, 0.5))

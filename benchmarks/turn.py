@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.catalog import System
-from benchmarks.child import Child
+from benchmarks.catalog import ROUND_TRIP_MODULE, System
+from benchmarks.child import Child, connected
 from benchmarks.figures import Figure
 from benchmarks.outcome import Outcome
 from benchmarks.server import Server
@@ -45,12 +45,18 @@ class Scale:
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """One system's turn at one scenario."""
+    """One system's turn at one scenario.
+
+    Attributes:
+        limit: The bare loop, if it is among the systems of the run: what is to be held against it in the same
+            seconds needs it.
+    """
 
     server: Server
     measured: Measured
     outcome: Outcome
     scale: Scale
+    limit: Measured | None = None
 
     @property
     def system(self) -> System:
@@ -86,14 +92,21 @@ class Turn:
         return figure in self.system.lacks
 
     @contextmanager
-    def process(self, **settings: Any) -> Generator[Child]:
+    def process(self, *, of: Measured | None = None, **settings: Any) -> Generator[Child]:
         """Give a process of the system that is connected: a producer, or a worker to be.
 
         Args:
+            of: Another system, whose process it is instead.
             settings: The system's own.
         """
-        with Child(self.measured.python, self.system.module) as child:
-            child.ask("open", url=self.server.url, settings=settings)
+        measured = of or self.measured
+        with connected(measured.python, measured.system.module, self.server.url, **settings) as child:
+            yield child
+
+    @contextmanager
+    def round_trips(self) -> Generator[Child]:
+        """Give a process that measures bare round trips; the system's interpreter must have capelin."""
+        with connected(self.measured.python, ROUND_TRIP_MODULE, self.server.url) as child:
             yield child
 
     def account(self, enqueued: int, answer: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from benchmarks.scenarios.naps import NAPS
 from benchmarks.scenarios.payloads import PAYLOADS
 from benchmarks.scenarios.scenario import Scenario
 from benchmarks.scenarios.shards import SHARDS
+from benchmarks.scenarios.side_by_side import SIDE_BY_SIDE
 from benchmarks.scenarios.spins import SPINS
 from benchmarks.scenarios.startup import STARTUP
 from benchmarks.scenarios.throughput import THROUGHPUT
@@ -17,6 +18,7 @@ from benchmarks.scenarios.two_workers import TWO_WORKERS
 
 SCENARIOS: tuple[Scenario, ...] = (
     THROUGHPUT,
+    SIDE_BY_SIDE,
     LATENCY,
     LOAD,
     STARTUP,
