@@ -34,18 +34,16 @@ class Stencil(Generic[T]):
         await connection.run(stencil.fill(new_uid(), '[["a@b.c"],{}]'))
     """
 
-    __slots__ = ("_after", "_before", "_between", "_call", "_one", "_row", "_size", "_width")
+    __slots__ = ("_after", "_before", "_between", "_call", "_fixed", "_one", "_size", "_width")
 
     def __init__(self, make: Callable[[str, str], Call[Any]], parse: Callable[[Any], T]) -> None:
         call = make(_FIRST, _SECOND)
         self._width = width = len(call.script.group)
         self._size = len(call.command) - width
-        before, rest = _body(call.command[self._size :]).split(_bulk(_FIRST))
-        between, after = rest.split(_bulk(_SECOND))
-        self._before = _body(call.command[: self._size])
-        self._one = b"*%d\r\n%b%b" % (self._size + width, self._before, before)
-        self._between, self._after = between, after
-        self._row = before.decode(), between.decode(), after.decode()
+        self._before, rest = _body(call.command[self._size :]).split(_bulk(_FIRST))
+        self._between, self._after = rest.split(_bulk(_SECOND))
+        self._fixed = _body(call.command[: self._size])
+        self._one = f"*{self._size + width}\r\n{self._fixed}{self._before}"
         self._call: Call[T] = Call(call.script, call.keys, (), parse)
 
     def fill(self, first: str, second: str) -> Call[T]:
@@ -54,17 +52,11 @@ class Stencil(Generic[T]):
         Raises:
             UnicodeEncodeError: One of them cannot be written as UTF-8.
         """
-        one, two = first.encode(), second.encode()
-        packed = b"%b$%d\r\n%b\r\n%b$%d\r\n%b\r\n%b" % (
-            self._one,
-            len(one),
-            one,
-            self._between,
-            len(two),
-            two,
-            self._after,
+        packed = (
+            f"{self._one}${_length(first)}\r\n{first}\r\n"
+            f"{self._between}${_length(second)}\r\n{second}\r\n{self._after}"
         )
-        return self._call.as_packed(packed)
+        return self._call.as_packed(packed.encode())
 
     def fill_rows(self, firsts: Sequence[str], seconds: Sequence[str]) -> Call[T]:
         """Return the call with as many rows, one for each pair of these texts.
@@ -72,7 +64,7 @@ class Stencil(Generic[T]):
         Raises:
             UnicodeEncodeError: One of them cannot be written as UTF-8.
         """
-        before, between, after = self._row
+        before, between, after = self._before, self._between, self._after
         rows = "".join(
             [
                 f"{before}${_length(one)}\r\n{one}\r\n{between}${_length(two)}\r\n{two}\r\n{after}"
@@ -80,18 +72,17 @@ class Stencil(Generic[T]):
             ]
         )
         count = self._size + self._width * len(firsts)
-        return self._call.as_packed(b"*%d\r\n%b%b" % (count, self._before, rows.encode()))
+        return self._call.as_packed(f"*{count}\r\n{self._fixed}{rows}".encode())
 
 
 def _length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _body(values: Sequence[Any]) -> bytes:
+def _body(values: Sequence[Any]) -> str:
     """Values as they go over the socket, without the line that says how many they are."""
-    return pack([tuple(values)]).partition(b"\r\n")[2]
+    return pack([tuple(values)]).decode().partition("\r\n")[2]
 
 
-def _bulk(text: str) -> bytes:
-    data = text.encode()
-    return b"$%d\r\n%b\r\n" % (len(data), data)
+def _bulk(text: str) -> str:
+    return f"${_length(text)}\r\n{text}\r\n"
