@@ -61,7 +61,7 @@ class Connection:
             Unreachable: No reply was read; the script may or may not have run.
             RedisRefused: Redis answered with an error.
         """
-        [reply] = await self.run_many((call,))
+        [reply] = await Pipeline(self._open().network, (call,), url=self.url).replies()
         if isinstance(reply, Exception):
             raise reply
         result: T = reply

@@ -22,6 +22,7 @@ from capelin.errors import Unreachable
 from capelin.keys import ShardKeys
 from capelin.lua import Call, Delivery, KnownTask, OutcomeRow
 from capelin.metrics.meter import NO_METER, Meter
+from capelin.workers.asked import Asked
 from capelin.workers.lanes import Lanes
 from capelin.workers.limits import Limits
 from capelin.workers.outcomes import handed_back
@@ -99,12 +100,14 @@ class Consumer:
         self._limits = limits
         self._slots = slots
         self._running = running
-        self._taking = Taking(worker=worker, limits=limits, slots=slots, owned=owned, weights=weights)
+        self._taking = Taking(
+            worker=worker, limits=limits, slots=slots, owned=owned, weights=weights, lanes=_LANES
+        )
         self.recorder = recorder
         self.ready = Ready(queue_weights)
         self.executor: Executes | None = None
         self.uncertain: deque[ShardKeys] = deque()
-        self.asking: dict[ShardKeys, int] = {}  # takes on their way; the heartbeat reads it
+        self.asked = Asked(slots)
         self.to_unpark: dict[ShardKeys, None] = {}
         self._known_tasks: list[KnownTask] = list(known_tasks)
         self._keys = " ".join(keys)
@@ -115,9 +118,6 @@ class Consumer:
         self._draining = False
         self._lanes = Lanes()
         self._sent: deque[_Turn] = deque()  # ahead of their lanes
-        self._asked = 0
-        self._settled = asyncio.Event()
-        self._settled.set()
         self._backoff = Backoff()
 
     # What others tell the consumer.
@@ -134,10 +134,12 @@ class Consumer:
             Done when the next token is to be waited for: if nothing else is under way, when what this one
             brought is started. A busy worker has the other shards' tokens come meanwhile.
         """
-        self.ready.mark(shard)
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         idle = len(self._lanes) == _LANES
-        turn = self._send() if self._lanes else None
+        turn = self._send_alone(shard) if idle and self._rests else None
+        if turn is None:
+            self.ready.mark(shard)
+            turn = self._send() if self._lanes else None
         if turn is not None:
             self._sent.append(turn)
             self._lanes.wake()
@@ -171,17 +173,6 @@ class Consumer:
         """
         self.recorder.add(start, row)
         self._lanes.wake()
-
-    @property
-    def asked(self) -> int:
-        """Slots that are promised to takes on their way."""
-        return self._asked
-
-    async def settled(self) -> None:
-        """Wait until every take on its way is answered: what it brought runs then, or is known to be
-        uncertain.
-        """
-        await self._settled.wait()
 
     @property
     def drained(self) -> bool:
@@ -255,9 +246,30 @@ class Consumer:
         calls += [self._unpark(visit) for visit in unparks]
         turn = _Turn(self._connection.begin(calls), batches, visits, manners, unparks)
         self.turns += 1
-        self._ask((*visits, *unparks) if unparks else visits)
+        self.asked.begin((*visits, *unparks) if unparks else visits)
         if self.ready or self.to_unpark:
             self._lanes.wake()  # there is more, and another may have room for it
+        return turn
+
+    @property
+    def _rests(self) -> bool:
+        """Nothing runs, waits to be asked for or recorded, or is on its way."""
+        return self.taking and not (
+            self.ready or self.to_unpark or self.asked.count or self._slots.running or not self.recorder.idle
+        )
+
+    def _send_alone(self, shard: ShardKeys) -> _Turn | None:
+        """Ask one shard, at rest: nothing is planned anew, since all that a plan looks at is as the last time
+        (a process that slept pays ten times for each function that it goes through). None if it may not ask.
+        """
+        alone = self._taking.alone(shard)
+        if alone is None:
+            return None
+        visits, manners, calls = alone
+        turn = _Turn(self._connection.begin(calls), (), visits, manners, ())
+        self.turns += 1
+        self._slots.promise(shard.queue, visits[0].count)
+        self.asked.begin(visits)
         return turn
 
     async def _receive(self, turn: _Turn) -> None:
@@ -268,11 +280,21 @@ class Consumer:
         except BaseException:
             self._unanswered(turn)
             raise
-        self._answered((*visits, *unparks) if unparks else visits)
+        self.asked.answered((*visits, *unparks) if unparks else visits)
         lost = self.recorder.read(batches, replies[: len(batches)]) if batches else False
         first, last = len(batches), len(batches) + len(visits)
-        for visit, manner, reply in zip(visits, turn.manners, replies[first:last], strict=True):
-            lost |= self._read_take(visit, manner, reply)
+        taken = replies[first:last]
+        begun = [
+            [] if isinstance(reply, Exception) else self._begin_all(visit.shard, reply.jobs)
+            for visit, reply in zip(visits, taken, strict=True)
+        ]
+        if turn.over is not None and any(begun):
+            try:
+                await asyncio.sleep(0)  # nothing else is under way: what came begins before it is noted
+            finally:
+                turn.end()
+        for visit, manner, reply, starts in zip(visits, turn.manners, taken, begun, strict=True):
+            lost |= self._note_take(visit, manner, reply, starts)
         for visit, reply in zip(unparks, replies[last:], strict=True):
             lost |= self._read_unpark(visit, reply)
         turn.end()
@@ -289,28 +311,8 @@ class Consumer:
         self.recorder.unanswered(turn.batches)
         for visits in (turn.visits, turn.unparks):
             self.uncertain.extend(visit.shard for visit in visits)
-            self._answered(visits)
+            self.asked.answered(visits)
         turn.end()
-
-    def _ask(self, visits: Iterable[Visit]) -> None:
-        asking = self.asking
-        for visit in visits:
-            self._asked += visit.count
-            asking[visit.shard] = asking.get(visit.shard, 0) + 1
-        if self._asked:
-            self._settled.clear()
-
-    def _answered(self, visits: Iterable[Visit]) -> None:
-        asking = self.asking
-        for visit in visits:
-            self._asked -= visit.count
-            if asking[visit.shard] > 1:
-                asking[visit.shard] -= 1
-            else:
-                del asking[visit.shard]
-            self._slots.redeem(visit.shard.queue, visit.count)
-        if not self._asked:
-            self._settled.set()
 
     def _plan_unparks(self, room: Room) -> list[Visit]:
         if not self.taking or not self.to_unpark:
@@ -344,7 +346,8 @@ class Consumer:
             self.to_unpark[visit.shard] = None
         return False
 
-    def _read_take(self, visit: Visit, manner: Manner, reply: Any) -> bool:
+    def _note_take(self, visit: Visit, manner: Manner, reply: Any, starts: Sequence[Start]) -> bool:
+        """What a take says beside the jobs that it brought; True when there was no answer."""
         shard = visit.shard
         if isinstance(reply, Exception):
             self.uncertain.append(shard)
@@ -361,7 +364,7 @@ class Consumer:
         elif owner:
             wait = self._taking.look_again_in(manner, taken)
             self.ready.due(shard, None if wait is None else asyncio.get_running_loop().time() + wait)
-        self._meter.took(shard, self._begin_all(shard, taken.jobs), taken.now)
+        self._meter.took(shard, starts, taken.now)
         return False
 
     def adopt(self, shard: ShardKeys, jobs: Iterable[Delivery]) -> None:
@@ -420,14 +423,14 @@ class Consumer:
 
     async def _send_probes(self, visits: list[Visit]) -> None:
         calls = [self._taking.call(visit, self._taking.stealing) for visit in visits]
-        self._ask(visits)
+        self.asked.begin(visits)
         try:
             replies = await self._connection.run_many(calls)
         except BaseException:
             self.uncertain.extend(visit.shard for visit in visits)
             raise
         finally:
-            self._answered(visits)
+            self.asked.answered(visits)
             if self.ready:  # for which there may have been no room while slots were promised to these
                 self._lanes.wake()
         for visit, reply in zip(visits, replies, strict=True):

@@ -52,7 +52,7 @@ async def shut_down(
     closing = asyncio.create_task(_close(singletons, hurry))
     await asyncio.gather(
         _try("leaving the fleet", host.call(heartbeat.leave)),
-        _try("waiting for the last deliveries", consumer.settled()),
+        _try("waiting for the last deliveries", consumer.asked.settled()),
     )
     await _wait_for(running, grace, hurry)
     await _hand_back(consumer, running, patience=_LITTLE_PATIENCE if hurry.is_set() else _PATIENCE)

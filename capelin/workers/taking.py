@@ -1,6 +1,6 @@
 """How a worker takes from a shard: as the owner that waits there, as one that is busy, or as a thief."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from capelin import lua
@@ -9,8 +9,8 @@ from capelin.keys import ShardKeys
 from capelin.lua import Call, Taken
 from capelin.priority import Priority
 from capelin.workers.limits import Limits
-from capelin.workers.ready import Visit
-from capelin.workers.slots import Slots
+from capelin.workers.ready import MOST_A_CALL, Visit
+from capelin.workers.slots import Room, Slots
 from capelin.workers.weights import Weights
 
 _MOST_REMEMBERED = 1000
@@ -39,15 +39,27 @@ class Manner(NamedTuple):
     older_than: int | None
 
 
+class Alone(NamedTuple):
+    """One take that is sent alone, in lists as for many."""
+
+    visits: Sequence[Visit]
+    manners: Sequence[Manner]
+    calls: Sequence[Call[Taken]]
+
+
 class Taking:
     """Makes the takes of one worker.
 
     Args:
         worker: This worker's id.
+        lanes: How many pipelines share the slots.
     """
 
-    def __init__(self, *, worker: str, limits: Limits, slots: Slots, owned: Owned, weights: Weights) -> None:
+    def __init__(
+        self, *, worker: str, limits: Limits, slots: Slots, owned: Owned, weights: Weights, lanes: int
+    ) -> None:
         self._worker = worker
+        self._lanes = lanes
         self._limits = limits
         self._slots = slots
         self._owned = owned
@@ -57,6 +69,7 @@ class Taking:
         self._lenient = Manner(waits=False, older_than=limits.steal_after * 2)
         self._calls: dict[tuple[ShardKeys, int, Manner, tuple[int, ...]], Call[Taken]] = {}
         self._peeks: dict[ShardKeys, Call[bool]] = {}
+        self._alone: dict[ShardKeys, Alone] = {}
         self.stealing = Manner(waits=False, older_than=limits.steal_after)
 
     def manner(self, shard: ShardKeys) -> Manner:
@@ -79,6 +92,19 @@ class Taking:
                 self._calls.clear()
             call = self._calls[asked] = pack_once(self._call(visit, manner, deal))
         return call
+
+    def alone(self, shard: ShardKeys) -> Alone | None:
+        """What a worker asks of its own shard while nothing runs and it asks nobody else; None: nothing."""
+        known = self._alone.get(shard)
+        if known is None:
+            count = min(Room(self._slots, self._lanes).free_for(shard.queue), MOST_A_CALL)
+            if count == 0:
+                return None
+            visit, manner = Visit(shard, count), self._waiting
+            if len(self._alone) >= _MOST_REMEMBERED:
+                self._alone.clear()
+            known = self._alone[shard] = Alone((visit,), (manner,), (self.call(visit, manner),))
+        return known
 
     def peek(self, shard: ShardKeys) -> Call[bool]:
         """The call that tells a thief whether to take from a shard."""

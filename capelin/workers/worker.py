@@ -358,7 +358,7 @@ class Worker:
             ownership=self.ownership,
             running=self.running,
             uncertain=consumer.uncertain,
-            asking=consumer.asking,
+            asking=consumer.asked.shards,
             listener=self.control,
             post=_poster(),
             progressed=lambda: self._ticker.progressed,

@@ -102,7 +102,7 @@ async def test_a_late_reply_finds_its_starts_adopted(world: World, logged: Logge
     enqueuing = asyncio.create_task(
         world.client.enqueue([note.options(shard_key="x").job(number) for number in range(JOBS)])
     )
-    while not (consumer.asked and delivered(world.server, shard_of("x", SHARDS))):  # noqa: ASYNC110 -- every turn of the loop counts
+    while not (consumer.asked.count and delivered(world.server, shard_of("x", SHARDS))):  # noqa: ASYNC110 -- every turn of the loop counts
         await asyncio.sleep(0)
     assert consumer.begun == 0
     # The reply of a take is on its way to this event loop, which is blocked; the heartbeat's thread is not.
@@ -127,7 +127,7 @@ async def test_a_stolen_take_keeps_its_stake_while_its_reply_waits_for_a_blocked
 
     begun = worker.consumer.begun
     enqueuing = asyncio.create_task(world.client.enqueue(note.options(shard_key=key_of(shard)).job(1)))
-    while not (worker.consumer.asked and delivered(world.server, shard)):  # noqa: ASYNC110 -- as above
+    while not (worker.consumer.asked.count and delivered(world.server, shard)):  # noqa: ASYNC110 -- as above
         await asyncio.sleep(0)
     assert worker.consumer.begun == begun
     time.sleep(1.5 * TTL)  # noqa: ASYNC251 -- the thief's reply is there, and its event loop is blocked

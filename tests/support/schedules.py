@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from uuid import uuid4
 
 from capelin import lua
@@ -32,6 +32,8 @@ from tests.support.held_clock import AnyConnection, HeldClock
 from tests.support.memory import SCHEME, MemoryConnection
 from tests.support.records import spelled_out
 from tests.support.resp import texts
+
+T = TypeVar("T")
 
 START = 1_900_000_000_000
 """When every test begins, ms: a multiple of 100 s."""
@@ -94,6 +96,14 @@ class Timed(Connection):
     def __init__(self, url: str, clock: HeldClock | None) -> None:
         super().__init__(parse_url(url), socket_timeout=5.0, connect_timeout=5.0, patience=0)
         self._clock = clock
+
+    async def run(self, call: Call[T]) -> T:
+        """As any other, by way of `run_many`."""
+        [reply] = await self.run_many((call,))
+        if isinstance(reply, Exception):
+            raise reply
+        answer: T = reply
+        return answer
 
     async def run_many(self, calls: Sequence[Call[Any]]) -> list[Any]:
         clock = self._clock

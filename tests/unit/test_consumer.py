@@ -28,6 +28,7 @@ class Sent:
 
     def __init__(self, calls: Sequence[Call[Any]]) -> None:
         self.shards = [call.key for call in calls]
+        self.asked = [dict(zip(call.script.args, call.args, strict=False)) for call in calls]
         self.answer: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
     async def replies(self) -> list[Any]:
@@ -57,7 +58,12 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-async def consumer(wire: Wire) -> AsyncGenerator[Consumer]:
+def slots() -> Slots:
+    return Slots({"loop": 8, "thread": 1, "process": 1}, {"default": frozenset({"loop"})})
+
+
+@pytest.fixture
+async def consumer(wire: Wire, slots: Slots) -> AsyncGenerator[Consumer]:
     """One that owns everything and has nothing to do."""
     limits, running, owned = Limits.of(Settings()), Running(), Ownership()
     for shard in (ONE, TWO, THREE):
@@ -66,7 +72,7 @@ async def consumer(wire: Wire) -> AsyncGenerator[Consumer]:
         cast(Connection, wire),
         worker="w",
         limits=limits,
-        slots=Slots({"loop": 8, "thread": 1, "process": 1}, {"default": frozenset({"loop"})}),
+        slots=slots,
         running=running,
         owned=owned,
         weights=Weights(),
@@ -87,6 +93,43 @@ async def test_an_idle_worker_waits_on_when_its_take_is_answered(consumer: Consu
     assert not over.done()
     wire.sent[0].answered()
     await over
+
+
+async def test_a_worker_at_rest_asks_for_what_it_would_plan_to(
+    consumer: Consumer, wire: Wire, slots: Slots
+) -> None:
+    for _ in range(2):  # the second time, all that is known
+        before, over = len(wire.sent), consumer.woken(ONE)
+        assert (consumer.asked.count, slots.free_for("default")) == (4, 4)
+        wire.sent[before].answered()
+        await over
+        assert (consumer.asked.count, slots.free_for("default")) == (0, 8)
+        await wait_until(lambda: consumer.drained, description="the worker to rest")
+    consumer.notify(ONE)
+    await wait_until(lambda: len(wire.sent) == 3, description="the planned take")
+    for name in ("worker", "count", "ttl", "waits", "older_than", "resend_window", "default_retention"):
+        assert len({sent.asked[0][name] for sent in wire.sent}) == 1, name
+    assert wire.sent[0].asked[0]["waits"] == wire.sent[2].asked[0]["waits"] == 1
+    wire.sent[2].answered()
+
+
+async def test_a_worker_that_runs_jobs_asks_for_no_more_than_it_has_slots(
+    consumer: Consumer, wire: Wire, slots: Slots
+) -> None:
+    over = consumer.woken(ONE)  # it knows what it asks for at rest
+    wire.sent[0].answered()
+    await over
+    for _ in range(6):
+        slots.take("loop")
+    consumer.woken(ONE)
+    assert wire.sent[1].asked[0]["count"] == 2
+    assert slots.free_for("default") == 0
+
+
+async def test_a_worker_that_was_told_to_end_asks_for_nothing(consumer: Consumer, wire: Wire) -> None:
+    consumer.taking = False
+    assert consumer.woken(ONE).done()
+    assert wire.sent == []
 
 
 async def test_a_busy_worker_waits_on_at_once(consumer: Consumer, wire: Wire) -> None:
@@ -123,7 +166,7 @@ async def test_a_thief_that_is_told_to_end_while_it_looks_takes_nothing(
     probe = asyncio.create_task(consumer.probe([ONE]))
     await wait_until(lambda: len(wire.sent) == 1, description="the look to be sent")
     consumer.taking = False
-    await consumer.settled()
+    await consumer.asked.settled()
     wire.sent[0].answered(True)
     await probe
     assert len(wire.sent) == 1

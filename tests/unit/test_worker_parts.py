@@ -315,7 +315,7 @@ class TestTaking:
     LIMITS = Limits.of(Settings(steal_after=0.1))
 
     def taking(self, owned: Owns, slots: Slots) -> Taking:
-        return Taking(worker="w", limits=self.LIMITS, slots=slots, owned=owned, weights=Weights())
+        return Taking(worker="w", limits=self.LIMITS, slots=slots, owned=owned, weights=Weights(), lanes=2)
 
     @pytest.fixture
     def slots(self) -> Slots:
