@@ -69,6 +69,7 @@ def _peer(
 _NO_BULK = {Figure.ENQUEUE_MANY: "no bulk call"}
 _NO_BULK_NOR_COROUTINES = {**_NO_BULK, Figure.ENQUEUE_SPREAD: "one caller"}
 _BULK = {Figure.ENQUEUE_SPREAD: "see many/s"}
+_NO_RESULTS = {Figure.RESULT_P50: "no results", Figure.RESULT_P99: "no results"}
 
 CAPELIN = System(
     name="capelin",
@@ -84,7 +85,7 @@ BARE_LOOP = System(
     module="benchmarks.systems.bare_loop",
     packages=("hiredis", "uvloop"),
     configuration="the same scripts, arguments ready, 2 lanes of 50 jobs, no features",
-    lacks=_BULK,
+    lacks={**_BULK, **_NO_RESULTS},
 )
 ARQ = _peer(
     "arq",

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from benchmarks.catalog import Role
 from benchmarks.child import Child
 from benchmarks.figures import Figure, Unit, percentile
-from benchmarks.scenarios.scenario import TASK_SYSTEMS, Scenario
+from benchmarks.scenarios.scenario import ALL, Scenario
 from benchmarks.turn import PATIENCE, Turn, latencies
 from benchmarks.work import Work
 
@@ -90,6 +90,6 @@ LATENCY = Scenario(
     name="latency",
     text="enqueue to start, and to the result of a caller that waits, while nothing else happens",
     measure=_measure,
-    roles=TASK_SYSTEMS,
+    roles=ALL,
     every_round=True,
 )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from benchmarks.child import Child
 from benchmarks.figures import Figure, percentile
-from benchmarks.scenarios.scenario import TASK_SYSTEMS, Scenario
+from benchmarks.scenarios.scenario import ALL, Scenario
 from benchmarks.turn import PATIENCE, Turn, latencies
 from benchmarks.work import Work
 
@@ -120,5 +120,5 @@ LOAD = Scenario(
     name="load",
     text="enqueue to start at 70 % of what producer and worker together keep up with, measured right before",
     measure=_measure,
-    roles=TASK_SYSTEMS,
+    roles=ALL,
 )
