@@ -6,10 +6,10 @@ even close what it inherited; what belongs to a loop that was closed is dropped.
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable
 
-from capelin import _forks
 from capelin.client import Client
 
 inherited: list[object] = []
@@ -25,7 +25,7 @@ class Clients:
 
     def __init__(self, make: Callable[[], Client]) -> None:
         self._make = make
-        self._forks = _forks.count
+        self._pid = os.getpid()
         self._by_loop: dict[asyncio.AbstractEventLoop, Client] = {}
         self._lock = threading.Lock()
 
@@ -36,14 +36,14 @@ class Clients:
             RuntimeError: No event loop runs in this thread.
         """
         loop = asyncio.get_running_loop()
-        if self._forks != _forks.count:
+        if self._pid != os.getpid():
             self._leave_to_parent()
         client = self._by_loop.get(loop)
         return client if client is not None else self._open(loop)
 
     async def close(self) -> None:
         """Close the running loop's client; the next use opens a new one."""
-        if self._forks != _forks.count:
+        if self._pid != os.getpid():
             self._leave_to_parent()
         client = self._by_loop.pop(asyncio.get_running_loop(), None)
         if client is not None:
@@ -61,4 +61,4 @@ class Clients:
         inherited.append(self._by_loop)
         self._by_loop = {}
         self._lock = threading.Lock()
-        self._forks = _forks.count
+        self._pid = os.getpid()

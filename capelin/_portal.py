@@ -7,12 +7,12 @@ with the interpreter, which it does not hold up.
 import asyncio
 import atexit
 import contextlib
+import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from capelin import _forks
 from capelin._clients import inherited
 from capelin.errors import ConfigurationError, SyncInAsync
 
@@ -28,7 +28,7 @@ class Portal:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._forks = _forks.count
+        self._pid = os.getpid()
         self._running: _Running | None = None
         self._calls = 0
         _portals.add(self)
@@ -47,7 +47,7 @@ class Portal:
         """
         if in_a_running_loop():
             raise SyncInAsync(function=function)
-        if self._forks != _forks.count:
+        if self._pid != os.getpid():
             self._leave_to_parent()
         # Under the lock, so that it is on its way before `close` says stop: what is under way is cancelled.
         with self._lock:
@@ -65,7 +65,7 @@ class Portal:
 
     def close(self) -> None:
         """End the thread; what is under way is cancelled. The next use starts another."""
-        if self._forks != _forks.count:
+        if self._pid != os.getpid():
             self._leave_to_parent()
         with self._lock:
             running, self._running = self._running, None
@@ -74,7 +74,7 @@ class Portal:
 
     async def close_if_idle(self) -> None:
         """End the thread, unless a call is under way: that is somebody else's, and is left to end."""
-        if self._forks != _forks.count:
+        if self._pid != os.getpid():
             self._leave_to_parent()
         with self._lock:
             if self._running is None or self._calls:
@@ -87,7 +87,7 @@ class Portal:
         self._running = None
         self._calls = 0
         self._lock = threading.Lock()
-        self._forks = _forks.count
+        self._pid = os.getpid()
 
 
 class _Call(Generic[T]):

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from capelin import _forks
 from capelin.connection.dial import Dialler
 from capelin.connection.network import Network, OneServer
 from capelin.connection.popping import Popper
@@ -33,7 +33,7 @@ class Books:
         self.reader = Reader(network, url=url)
         self.subscriber = Subscriber(network, url=url, interval=interval)
         self._loop = asyncio.get_running_loop()
-        self._forks = _forks.count
+        self._pid = os.getpid()
         self._loop_ended = False
         # Event loops end the async generators that were begun in them, before they close.
         self._guard = self._end_with_loop(at_end)
@@ -43,7 +43,7 @@ class Books:
     @property
     def usable_here(self) -> bool:
         """Whether this is the event loop and the process that they belong to."""
-        return self._loop is asyncio.get_running_loop() and self._forks == _forks.count
+        return self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
 
     async def close(self) -> None:
         """Close every wire. What waits on one ends with `Unreachable`."""

@@ -12,8 +12,8 @@
 -- rarely: waiting, holder, keys, replace, ticks
 -- What a request comes to, and the job that it concerns. Only `new` and `follower` add a job.
 local function decide(uid, task, unique_key, on_duplicate, past)
-  local known = redis.call('HMGET', record(uid), 'task', 'alias')
-  if known[1] then return 'again', uid end
+  local known = redis.call('HMGET', record(uid), 'task', 'alias', 'status')
+  if known[1] or known[3] then return 'again', uid end
   if known[2] then return 'known', known[2] end
   if older then return 'moved', string.format('%.0f', heard) end
   if unique_key == '' then return question == '1' and 'free' or 'new', uid end

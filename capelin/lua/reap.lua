@@ -6,7 +6,7 @@
 --   judge_until: the moment (ms) until which the reaper is fit to judge; '' when it always is. A reap that comes later was held
 --   up by an outage, in which nobody could renew: it does nothing.
 -- Reply: {returned, buried, cancelled, dead workers, more}
--- include: now, shard, streams, wake, place, cancel, bury, aside
+-- include: now, shard, streams, wake, place, cancel, bury, aside, undone
 redis.call('PERSIST', meta)
 if judge_until ~= '' and now > tonumber(judge_until) then return { {}, {}, 0, {}, 0 } end
 local budget = tonumber(limit)
@@ -19,9 +19,15 @@ local LOST = '{"type":"WorkerLost","message":"the worker died while it ran the j
 local function give_back(index, id, uid, owner)
   local name = record(uid)
   local j = redis.call('HMGET', name, 'status', 'worker', 'place', 'token', 'attempt', 'crashes', 'cancel', 'started',
-    'max_crashes')
-  if not j[1] then error('torn') end
-  if j[1] ~= 'running' or j[2] ~= owner then return end
+    'max_crashes', 'task')
+  local status = status_in(j[1], j[4], j[10])
+  if not status then error('torn') end
+  if status == 'queued' then
+    hand_back(uid)
+    returned[#returned + 1] = uid
+    return
+  end
+  if status ~= 'running' or j[2] ~= owner then return end
   if string.find(j[3] or '', '^%d:%d+%-%d+$') and j[3] ~= index .. ':' .. id then return end -- it runs under another entry
   local crashed = (stake_of[owner] or now) >= tonumber(no_crash_before)
   local crashes = (tonumber(j[6]) or 0) + (crashed and 1 or 0)
@@ -34,8 +40,7 @@ local function give_back(index, id, uid, owner)
     buried[#buried + 1] = uid
     bury(uid, 'WorkerLost', LOST)
   else
-    enter(uid, RETURNED)
-    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
+    hand_back(uid)
     returned[#returned + 1] = uid
   end
 end
@@ -54,8 +59,8 @@ local function clear(owner)
       local found = redis.call('XRANGE', streams[index], id, id)
       local uid = found[1] and found[1][2][2]
       if uid and not pcall(give_back, index, id, uid, owner) then
-        local status = redis.pcall('HGET', record(uid), 'status')
-        if status == 'running' or type(status) ~= 'string' then set_aside(uid) end
+        local status = status_of(uid)
+        if status == 'running' or not status then set_aside(uid) end
       end
       ids[#ids + 1] = id
       budget = budget - 1

@@ -7,7 +7,7 @@
 --   uids of the list; unknown: {uid, token} that Redis holds running for this worker and the list lacks; pending: entries of
 --   this worker; next_stake: ms until the next stake of another worker ends, or nothing; torn:
 --   what could not be read and was set aside.
--- include: now, shard, status, streams, wake, place, aside
+-- include: now, shard, status, streams, wake, place, aside, undone
 redis.call('PERSIST', meta)
 local until_ = now + tonumber(ttl)
 local kept = 'none'
@@ -53,7 +53,9 @@ local function explain(index, id)
     if j[4] == here then unknown[#unknown + 1] = { uid, tonumber(j[3]) } end
     return true
   end
-  if j and (lies(j, here) or (j[1] == 'running' and not place_of(j[4]))) then
+  if j and j[1] == 'queued' and not lies(j, here) then
+    hand_back(uid)
+  elseif j and (lies(j, here) or (j[1] == 'running' and not place_of(j[4]))) then
     set_aside(uid)
     torn[#torn + 1] = uid
   end

@@ -288,7 +288,7 @@ class Consumer:
             [] if isinstance(reply, Exception) else self._begin_all(visit.shard, reply.jobs)
             for visit, reply in zip(visits, taken, strict=True)
         ]
-        if turn.over is not None and any(begun):
+        if turn.over is not None and len(replies) == 1 and any(begun):
             try:
                 await asyncio.sleep(0)  # nothing else is under way: what came begins before it is noted
             finally:

@@ -94,16 +94,23 @@ class Taking:
         return call
 
     def alone(self, shard: ShardKeys) -> Alone | None:
-        """What a worker asks of its own shard while nothing runs and it asks nobody else; None: nothing."""
+        """What a worker asks of its own shard while nothing runs and it asks nobody else.
+
+        Returns:
+            None when it has no slots, or so many that the priorities' parts of them do not come out even:
+            then each has its turn.
+        """
         known = self._alone.get(shard)
         if known is None:
             count = min(Room(self._slots, self._lanes).free_for(shard.queue), MOST_A_CALL)
-            if count == 0:
+            deal = self._weights.even(count)
+            if count == 0 or deal is None:
                 return None
             visit, manner = Visit(shard, count), self._waiting
             if len(self._alone) >= _MOST_REMEMBERED:
                 self._alone.clear()
-            known = self._alone[shard] = Alone((visit,), (manner,), (self.call(visit, manner),))
+            call = pack_once(self._call(visit, manner, deal))
+            known = self._alone[shard] = Alone((visit,), (manner,), (call,))
         return known
 
     def peek(self, shard: ShardKeys) -> Call[bool]:

@@ -38,6 +38,16 @@ class Weights:
         shares, self._credit = dealt
         return shares
 
+    def even(self, count: int) -> Mapping[Priority, int] | None:
+        """Return how many of ``count`` slots each priority gets where these parts come out even, and are the
+        same each time; None where they do not.
+        """
+        if self._strict:
+            return self._deal(count)[0]
+        if count % self._total:
+            return None
+        return {priority: count * self._weights[priority] // self._total for priority in Priority}
+
     def _deal(self, count: int) -> tuple[Mapping[Priority, int], tuple[int, ...]]:
         """Return the shares, and what each priority is owed after it."""
         if self._strict:

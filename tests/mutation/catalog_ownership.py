@@ -6,17 +6,23 @@ from tests.mutation.mutants import Mutant, lua, mutant
 
 _HELD = "if held[1] ~= owner or held[2] ~= epoch then return 0 end"
 
+_HAND_BACK = "local function hand_back(uid)\n"
+
 OWNERSHIP: tuple[Mutant, ...] = (
     mutant(
         "reap forgets",
         "1 and 3: the jobs of the dead come back",
-        lua("reap", "    enter(uid, RETURNED)\n"),
+        lua("includes/undone", f"{_HAND_BACK}  enter(uid, RETURNED)\n", _HAND_BACK),
         aimed=("scripts/test_stakes",),
     ),
     mutant(
         "reap gives back behind new work",
         "3: ahead of new work",
-        lua("reap", "    enter(uid, RETURNED)\n", "    enter(uid, NORMAL)\n"),
+        lua(
+            "includes/undone",
+            f"{_HAND_BACK}  enter(uid, RETURNED)\n",
+            f"{_HAND_BACK}  enter(uid, NORMAL)\n",
+        ),
         aimed=("scripts/test_stakes",),
     ),
     mutant(

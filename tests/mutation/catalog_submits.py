@@ -6,8 +6,20 @@ SUBMITS: tuple[Mutant, ...] = (
     mutant(
         "a sent again enqueue is not recognised",
         "6: re-sent with the same id, it is one job",
-        lua("enqueue", "  if known[1] then return 'again', uid end\n"),
+        lua("enqueue", "  if known[1] or known[3] then return 'again', uid end\n"),
         aimed=("scripts/test_enqueue",),
+    ),
+    mutant(
+        "a renewal drops what a broken off take delivered",
+        "1: one place at every moment",
+        lua("renew", "if j and j[1] == 'queued' and not lies(j, here) then", "if false then"),
+        aimed=("scripts/test_torn",),
+    ),
+    mutant(
+        "a reap drops what a broken off take delivered",
+        "1: one place at every moment",
+        lua("reap", "  if status == 'queued' then", "  if false then"),
+        aimed=("scripts/test_torn",),
     ),
     mutant(
         "whatever says no status waits",

@@ -346,6 +346,48 @@ def test_a_parked_job_stays_parked_while_the_stream_of_its_kind_is_none(shard: S
     assert [job.uid for job in shard.unpark("w1", 10, KnownTask("new", "d"))] == ["parked"]
 
 
+def broken_off(shard: Shard) -> None:
+    """A take delivers three jobs, meets a torn one first, and finds no DLQ: nothing of it is done."""
+    shard.enqueue("torn", NewJob("new", "a", unique_key="k"), "retried")
+    shard.server.command("HSET", shard.keys.job("retried"), "status", "queued", "place", "", "token", 1)
+    lose_status(shard, "torn")
+    break_key(shard, shard.keys.dlq)
+    with pytest.raises(Refused, match="WRONGTYPE"):
+        shard.take("w1", weights=(0, 0, 10, 0))
+    repair(shard, shard.keys.dlq)
+
+
+def test_what_a_take_delivered_that_was_broken_off_goes_back_at_the_next_renewal(shard: Shard) -> None:
+    broken_off(shard)
+    renewed = shard.renew("w1")
+    assert (renewed.torn, renewed.pending, renewed.unknown) == (["torn"], 0, [])
+    assert [(job.uid, job.token) for job in shard.take("w2").jobs] == [("new", 1), ("retried", 2)]
+    assert shard.look().unique == {"a:k": "new"}
+    shard.finish(OutcomeRow("new", 1, "complete"), OutcomeRow("retried", 2, "complete"), worker="w2")
+    assert set(shard.look().finished) == {"new", "retried"}
+
+
+def test_what_a_take_delivered_that_was_broken_off_goes_back_when_its_worker_is_dead(shard: Shard) -> None:
+    broken_off(shard)
+    reaped = shard.reap()  # a worker without a stake, with entries pending
+    assert sorted(reaped.returned) == ["new", "retried"]
+    assert dead(shard) == [("torn", "torn")]
+    jobs = shard.take("w2").jobs
+    assert [(job.uid, job.token, job.crashes) for job in jobs] == [("new", 1, 0), ("retried", 2, 0)]
+
+
+def test_a_job_that_went_back_and_has_another_entry_starts_once(shard: Shard) -> None:
+    shard.enqueue("u1")
+    shard.server.command("XADD", shard.keys.streams[3], f"{shard.now + 1}-0", "j", "u1")
+    shard.server.command("XGROUP", "CREATE", shard.keys.streams[3], "workers", "0")
+    shard.server.command(
+        "XREADGROUP", "GROUP", "workers", "w1", "COUNT", 1, "STREAMS", shard.keys.streams[3], ">"
+    )
+    shard.renew("w1")
+    assert [(job.uid, job.token) for job in shard.take("w2").jobs] == [("u1", 1)]
+    assert shard.take("w2").jobs == []
+
+
 def test_an_enqueue_that_finds_no_stream_leaves_no_record_that_would_answer_for_it(shard: Shard) -> None:
     break_key(shard, shard.keys.streams[3])
     with pytest.raises(Refused, match="WRONGTYPE"):

@@ -152,7 +152,7 @@ BREAKS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         changed,
         lua(
             "enqueue",
-            "  if known[1] then return 'again', uid end\n",
+            "  if known[1] or known[3] then return 'again', uid end\n",
             "  if known[1] then redis.call('DEL', record(uid)) end\n",
         ),
     ),

@@ -1,6 +1,7 @@
 """When the consumer lets the next wake token come, without a Redis: replies come when a test says so."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
@@ -58,8 +59,10 @@ def wire() -> Wire:
 
 
 @pytest.fixture
-def slots() -> Slots:
-    return Slots({"loop": 8, "thread": 1, "process": 1}, {"default": frozenset({"loop"})})
+def slots(request: pytest.FixtureRequest) -> Slots:
+    return Slots(
+        {"loop": getattr(request, "param", 40), "thread": 1, "process": 1}, {"default": frozenset({"loop"})}
+    )
 
 
 @pytest.fixture
@@ -100,15 +103,14 @@ async def test_a_worker_at_rest_asks_for_what_it_would_plan_to(
 ) -> None:
     for _ in range(2):  # the second time, all that is known
         before, over = len(wire.sent), consumer.woken(ONE)
-        assert (consumer.asked.count, slots.free_for("default")) == (4, 4)
+        assert (consumer.asked.count, slots.free_for("default")) == (20, 20)
         wire.sent[before].answered()
         await over
-        assert (consumer.asked.count, slots.free_for("default")) == (0, 8)
+        assert (consumer.asked.count, slots.free_for("default")) == (0, 40)
         await wait_until(lambda: consumer.drained, description="the worker to rest")
     consumer.notify(ONE)
     await wait_until(lambda: len(wire.sent) == 3, description="the planned take")
-    for name in ("worker", "count", "ttl", "waits", "older_than", "resend_window", "default_retention"):
-        assert len({sent.asked[0][name] for sent in wire.sent}) == 1, name
+    assert wire.sent[0].asked == wire.sent[1].asked == wire.sent[2].asked
     assert wire.sent[0].asked[0]["waits"] == wire.sent[2].asked[0]["waits"] == 1
     wire.sent[2].answered()
 
@@ -119,11 +121,26 @@ async def test_a_worker_that_runs_jobs_asks_for_no_more_than_it_has_slots(
     over = consumer.woken(ONE)  # it knows what it asks for at rest
     wire.sent[0].answered()
     await over
-    for _ in range(6):
+    for _ in range(38):
         slots.take("loop")
     consumer.woken(ONE)
     assert wire.sent[1].asked[0]["count"] == 2
     assert slots.free_for("default") == 0
+
+
+@pytest.mark.parametrize("slots", [2, 8, 24], indirect=True)
+async def test_where_the_parts_of_the_priorities_do_not_come_out_even_each_has_its_turn(
+    consumer: Consumer, wire: Wire
+) -> None:
+    """Or one shard would give a critical job less than a low one each time that it wakes its owner."""
+    dealt: Counter[str] = Counter()
+    for turn in range(20):
+        over = consumer.woken(ONE)
+        for name in ("critical", "high", "normal", "low"):
+            dealt[name] += int(wire.sent[turn].asked[0][name])
+        wire.sent[turn].answered()
+        await over
+    assert dealt["critical"] > dealt["high"] > dealt["normal"] > dealt["low"] > 0
 
 
 async def test_a_worker_that_was_told_to_end_asks_for_nothing(consumer: Consumer, wire: Wire) -> None:
