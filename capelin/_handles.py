@@ -36,7 +36,7 @@ def handle(host: Host, request: JobRequest[Any], placed: Placed) -> Job[Any]:
         shard=placed.shard,
         uid=placed.uid,
         task=request.task,
-        duplicate=placed.verdict is not Submitted.NEW and placed.verdict not in _NEW,
+        duplicate=placed.verdict not in _NEW,
     )
 
 

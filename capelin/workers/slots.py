@@ -17,27 +17,21 @@ class Slots:
     Args:
         sizes: Slots by pool.
         pools_of: For each queue, the pools that its tasks use.
-
-    Attributes:
-        running: How many are used.
     """
 
     def __init__(self, sizes: Mapping[str, int], pools_of: Mapping[str, frozenset[str]]) -> None:
         self.sizes = dict(sizes)
         self.used = dict.fromkeys(sizes, 0)
-        self.running = 0
         self._free = dict(sizes)  # neither used nor promised
         self._pools_of = dict(pools_of)
         self._parts: dict[int, dict[str, int]] = {}
 
     def take(self, pool: str) -> None:
         self.used[pool] += 1
-        self.running += 1
         self._free[pool] -= 1
 
     def give(self, pool: str) -> None:
         self.used[pool] -= 1
-        self.running -= 1
         self._free[pool] += 1
 
     def pools_of(self, queue: str) -> frozenset[str]:
@@ -79,6 +73,10 @@ class Slots:
     def most_free(self) -> int:
         """The largest number of jobs that some queue could be asked for now."""
         return max((self.free_for(queue) for queue in self._pools_of), default=0)
+
+    @property
+    def running(self) -> int:
+        return sum(self.used.values())
 
 
 class Room:
