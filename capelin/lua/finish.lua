@@ -6,7 +6,7 @@
 --   digest that refused the arguments), cancel. `failure` is the error as JSON.
 -- Reply: a list, one an outcome: recorded, repeated, cancelled, stale, torn.
 -- include: now, stamp, shard, streams, wake, place, tell, trim
--- rarely: parking, cancel, bury, aside
+-- rarely: parking, cancel, bury, aside, undone
 redis.call('PERSIST', meta)
 local acks = {}
 local function leave(index, id)
@@ -66,8 +66,7 @@ local function end_otherwise(uid, name, task, token, kind, body, due, failure)
   elseif kind == 'dead' then
     rarely().bury(uid, body, failure)
   elseif kind == 'return' then
-    enter(uid, RETURNED)
-    redis.call('HSET', name, 'status', 'queued', 'place', 'returned')
+    rarely().hand_back(uid)
   elseif kind == 'park' then
     rarely().park(task, uid)
     redis.call('HSET', name, 'status', 'parked', 'parked_by', body, 'place', '')

@@ -6,7 +6,7 @@
 --   judge_until: the moment (ms) until which the reaper is fit to judge; '' when it always is. A reap that comes later was held
 --   up by an outage, in which nobody could renew: it does nothing.
 -- Reply: {returned, buried, cancelled, dead workers, more}
--- include: now, shard, streams, wake, place, cancel, bury, aside, undone
+-- include: now, shard, status, streams, wake, place, cancel, bury, aside, undone
 redis.call('PERSIST', meta)
 if judge_until ~= '' and now > tonumber(judge_until) then return { {}, {}, 0, {}, 0 } end
 local budget = tonumber(limit)

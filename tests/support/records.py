@@ -1,9 +1,9 @@
-"""Records of jobs as the architecture's table names their fields, whatever Redis is spared of the words."""
+"""Records of jobs in whole words, of which Redis is spared some."""
 
 from collections.abc import Mapping
 
 SHORT = {"a": "args", "at": "enqueued", "d": "digest"}
-"""Fields that every record has are stored under short names."""
+"""What most records have is stored under short names: see the table of the record in docs/architecture.md."""
 
 
 def spelled_out(record: Mapping[str, str]) -> dict[str, str]:
